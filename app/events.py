@@ -1,0 +1,90 @@
+"""Spikes of a batch as event lists: what data modules deliver and event-driven kernels read.
+
+Shape suffixes used throughout the project: T time steps, B samples of a batch, N (post-synaptic) neurons of a layer,
+M pre-synaptic neurons, E events. Time is always counted in steps, from 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SpikeEvents:
+    """The spikes of B samples, one list after the other, sorted by step within a sample, without duplicates.
+
+    Args:
+        steps_E: int32, the time step of each spike, 0 <= step < time_steps.
+        neurons_E: int32, the flat index of the spiking neuron (row-major in ``shape``).
+        offsets_B1: int64 of length B + 1; sample b owns the events ``offsets_B1[b]:offsets_B1[b + 1]``.
+        time_steps: T, the length of the window in steps.
+        shape: the layer's shape, for example ``(784,)`` or ``(2, 34, 34)``.
+    """
+
+    steps_E: Tensor
+    neurons_E: Tensor
+    offsets_B1: Tensor
+    time_steps: int
+    shape: tuple[int, ...]
+
+    @property
+    def batch_size(self) -> int:
+        """B, the number of samples."""
+        return len(self.offsets_B1) - 1
+
+    @property
+    def device(self) -> torch.device:
+        """Where the events are stored."""
+        return self.steps_E.device
+
+    def to(self, *args, **kwargs) -> SpikeEvents:
+        """The same events on another device (Lightning moves batches through this)."""
+        moved = (t.to(*args, **kwargs) for t in (self.steps_E, self.neurons_E, self.offsets_B1))
+        return SpikeEvents(*moved, self.time_steps, self.shape)
+
+    def pin_memory(self) -> SpikeEvents:
+        """The same events in page-locked memory (used by a DataLoader with ``pin_memory=True``)."""
+        pinned = (t.pin_memory() for t in (self.steps_E, self.neurons_E, self.offsets_B1))
+        return SpikeEvents(*pinned, self.time_steps, self.shape)
+
+    def samples_E(self) -> Tensor:
+        """int64, the sample that each event belongs to."""
+        return torch.repeat_interleave(
+            torch.arange(self.batch_size, device=self.device), self.offsets_B1.diff(), output_size=len(self.steps_E)
+        )
+
+    def to_dense(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Time-major 0/1 spikes of shape [T, B, *shape]."""
+        neurons = prod(self.shape)
+        dense = torch.zeros(self.time_steps * self.batch_size * neurons, dtype=dtype, device=self.device)
+        flat_E = (self.steps_E.long() * self.batch_size + self.samples_E()) * neurons + self.neurons_E.long()
+        dense[flat_E] = 1
+        return dense.view(self.time_steps, self.batch_size, *self.shape)
+
+    @classmethod
+    def from_dense(cls, spikes_TBN: Tensor) -> SpikeEvents:
+        """Event lists of time-major 0/1 spikes of shape [T, B, *shape]."""
+        shape = tuple(spikes_TBN.shape[2:])
+        samples, steps, neurons = spikes_TBN.flatten(2).transpose(0, 1).nonzero(as_tuple=True)
+        counts_B = torch.bincount(samples, minlength=spikes_TBN.shape[1])
+        offsets_B1 = torch.cat([counts_B.new_zeros(1), counts_B.cumsum(0)])
+        return cls(steps.int(), neurons.int(), offsets_B1, spikes_TBN.shape[0], shape)
+
+
+class Batch(NamedTuple):
+    """What every data module delivers: input spikes with labels, or with target spike trains.
+
+    Args:
+        events: the input spikes.
+        label_B: int64 class labels; zeros in a task that has none.
+        target_TBN: 0/1 target spike trains, only in the spike-train matching task.
+    """
+
+    events: SpikeEvents
+    label_B: Tensor
+    target_TBN: Tensor | None = None

@@ -1,0 +1,1 @@
+"""The time loops: ``reference`` (plain PyTorch, the definition) and the fast backends that are tested against it."""

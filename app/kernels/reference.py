@@ -1,0 +1,127 @@
+"""The time loops in plain PyTorch: the definition that every fast backend is compared with.
+
+Any dtype, any device, any layer shape: N stands for all axes behind the batch axis. Scalars multiply before they are
+added, never fused, so that a fast backend can reproduce every bit.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from app.neuron.lif import Neuron
+
+
+class Trajectory(NamedTuple):
+    """The states of one layer over a window, each [T, B, N]: before the reset, as the equations of SPEC 1 name them."""
+
+    spikes_TBN: Tensor
+    potential_TBN: Tensor
+    current_TBN: Tensor | None
+
+
+class Adjoint(NamedTuple):
+    """What one reverse-time scan yields, each [T, B, N].
+
+    Args:
+        potential_TBN: δV_dep, the gradient with respect to the membrane potential along all paths.
+        drive_TBN: β_I δI, the gradient with respect to the weighted input spikes.
+        shift_TBN: −Σ_τ ε*[τ] δV[t+τ], the gradient with respect to the time of a unit-weight input spike at step t.
+    """
+
+    potential_TBN: Tensor
+    drive_TBN: Tensor
+    shift_TBN: Tensor | None
+
+
+class ResetPaths(NamedTuple):
+    """What the ``rnn`` variant needs to differentiate the resets: σ(V), V and I, each [T, B, N]."""
+
+    surrogate_TBN: Tensor
+    potential_TBN: Tensor
+    current_TBN: Tensor
+
+
+def forward(drive_TBN: Tensor, bias_N: Tensor, neuron: Neuron, keep_current: bool = False) -> Trajectory:
+    """Run the neuron over the whole window (SPEC 1).
+
+    Args:
+        drive_TBN: Σ_i w_i S_i[t], the weighted input spikes.
+        bias_N: b, broadcast over time and batch.
+        neuron: the constants.
+        keep_current: also return I (only the ``rnn`` variant needs it).
+    """
+    spikes, potential = torch.empty_like(drive_TBN), torch.empty_like(drive_TBN)
+    currents = torch.empty_like(drive_TBN) if keep_current else None
+    current, voltage = torch.zeros_like(drive_TBN[0]), torch.zeros_like(drive_TBN[0])
+    fired = torch.zeros_like(voltage) if neuron.max_spikes is not None else None
+    bias = neuron.beta_bias * bias_N
+    for t in range(len(drive_TBN)):
+        current = current * neuron.alpha_i + drive_TBN[t] * neuron.beta_i
+        voltage = voltage * neuron.alpha_v + current * neuron.beta_v + bias
+        spike = voltage >= neuron.threshold
+        if fired is not None:
+            spike = spike & (fired < neuron.max_spikes)
+            fired += spike
+        spikes[t], potential[t] = spike, voltage
+        if currents is not None:
+            currents[t] = current
+        current, voltage = current.masked_fill(spike, 0), voltage.masked_fill(spike, 0)
+    return Trajectory(spikes, potential, currents)
+
+
+def adjoint(
+    error_TBN: Tensor,
+    spikes_TBN: Tensor,
+    neuron: Neuron,
+    through_reset: bool = False,
+    reset_paths: ResetPaths | None = None,
+    need_shift: bool = True,
+) -> Adjoint:
+    """Scan backwards from the membrane error δV = dL/dV to the errors of everything that V depends on (SPEC 2).
+
+        δV_dep[t] = δV[t] + α_V (1 − S[t]) δV_dep[t+1]
+        δI[t]     = β_V δV_dep[t] + α_I (1 − S[t]) δI[t+1]
+
+    The timing sum over ε* needs no state of its own. Truncated at the next spike (inclusive), Σ ε[τ] δV[t+τ] is β_I δI[t]
+    and Σ α_V^τ δV[t+τ] is δV_dep[t]; with ε[τ+1] = α_I ε[τ] + β_I β_V α_V^{τ+1} this gives
+
+        Σ_{τ≥0} ε*[τ] δV[t+τ] = β_I (α_I δI[t] + β_V α_V δV_dep[t] − (1 − S[t]) δI[t+1]) / 2.
+
+    Args:
+        error_TBN: δV from the learning rule.
+        spikes_TBN: the layer's own spikes, 0/1.
+        neuron: the constants.
+        through_reset: leave the factors (1 − S[t]) out (variant ``slayer``).
+        reset_paths: differentiate the resets too (variant ``rnn``): δS[t] gains −α_V V[t] δV_dep[t+1] − α_I I[t] δI[t+1].
+        need_shift: compute ``shift_TBN`` (only a layer below that learns from timing uses it).
+    """
+    potential, drive = torch.empty_like(error_TBN), torch.empty_like(error_TBN)
+    shift = torch.empty_like(error_TBN) if need_shift else None
+    d_potential, d_current = torch.zeros_like(error_TBN[0]), torch.zeros_like(error_TBN[0])
+    for t in range(len(error_TBN) - 1, -1, -1):
+        error = error_TBN[t]
+        if reset_paths is not None:
+            leak = neuron.alpha_v * reset_paths.potential_TBN[t] * d_potential
+            leak = leak + neuron.alpha_i * reset_paths.current_TBN[t] * d_current
+            error = error - reset_paths.surrogate_TBN[t] * leak
+        if not through_reset:
+            spiked = spikes_TBN[t] != 0
+            d_potential, d_current = d_potential.masked_fill(spiked, 0), d_current.masked_fill(spiked, 0)
+        later = d_current
+        d_potential = error + neuron.alpha_v * d_potential
+        d_current = neuron.beta_v * d_potential + neuron.alpha_i * d_current
+        potential[t], drive[t] = d_potential, neuron.beta_i * d_current
+        if shift is not None:
+            ahead = neuron.alpha_i * d_current + neuron.beta_v * neuron.alpha_v * d_potential
+            shift[t] = (later - ahead) * (neuron.beta_i / 2)
+    return Adjoint(potential, drive, shift)
+
+
+def may_fire(spikes_TBN: Tensor, neuron: Neuron) -> Tensor | None:
+    """Where a spike is still allowed under ``max_spikes`` (bool [T, B, N]); None when there is no limit."""
+    if neuron.max_spikes is None:
+        return None
+    return spikes_TBN.cumsum(0) - spikes_TBN < neuron.max_spikes

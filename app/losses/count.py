@@ -1,0 +1,19 @@
+"""The spike-count loss (SPEC 3)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def target_counts(label_B: Tensor, classes: int, max_target_spikes: float, min_target_spikes: float) -> Tensor:
+    """n*_j [B, classes]: ``max_target_spikes`` for the label, ``min_target_spikes`` for every other class."""
+    is_label = F.one_hot(label_B, classes).bool()
+    return torch.where(is_label, float(max_target_spikes), float(min_target_spikes))
+
+
+def count_loss(spikes_TBN: Tensor, target_BN: Tensor) -> Tensor:
+    """L = Σ_{b,j} (n_j − n*_j)² / (T·B) with n_j = Σ_t S_j[t]; hence δS[t] = 2 (n_j − n*_j) / (T·B) and δt̂ = 0."""
+    steps, batch = spikes_TBN.shape[:2]
+    return (spikes_TBN.sum(0) - target_BN).square().sum() / (steps * batch)

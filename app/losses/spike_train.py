@@ -1,0 +1,63 @@
+"""The spike-train loss: the distance of filtered spike trains (SPEC 3)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+EXTEND_STEPS = 200
+"""The difference is followed so many steps past the window."""
+MAX_KERNEL_STEPS = 1000
+MIN_KERNEL = 1e-6
+
+
+def trace_kernel(kappa_exp: float, time_steps: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """κ[k] = κ_exp^k, kept for k < min(T, 1000) while κ[k] > 1e−6."""
+    kappa_K = torch.tensor(kappa_exp, dtype=torch.float64) ** torch.arange(min(time_steps, MAX_KERNEL_STEPS))
+    return kappa_K[kappa_K > MIN_KERNEL].to(dtype)
+
+
+def trace_slope(kappa_K: Tensor) -> Tensor:
+    """κ*[k] = (κ[k+1] − κ[k−1]) / 2 for k = −1 … K, with κ = 0 outside its support; length K + 2."""
+    return (F.pad(kappa_K, (0, 2)) - F.pad(kappa_K, (2, 0))) / 2
+
+
+def filter_trains(trains_TBN: Tensor, kernel_K: Tensor, extend: int = EXTEND_STEPS, lead: int = 0) -> Tensor:
+    """Σ_k kernel[k] x[t − k + lead] for t = 0 … T + extend − 1; the kernel's first entry is k = 0 (k = −lead)."""
+    steps = len(trains_TBN)
+    rows = trains_TBN.flatten(1).t()[:, None]
+    padded = F.pad(rows, (len(kernel_K) - 1, max(extend + lead, 0)))
+    filtered = F.conv1d(padded, kernel_K.flip(0)[None, None])[..., lead : lead + steps + extend]
+    return filtered[:, 0].t().reshape(steps + extend, *trains_TBN.shape[1:])
+
+
+def spike_train_loss(spikes_TBN: Tensor, times_TBN: Tensor, target_TBN: Tensor, kappa_exp: float = 0.95) -> Tensor:
+    """L = Σ d² / (T·B) with d = κ ∗ (S − S*), followed 200 steps past T.
+
+    Delaying a spike by dt̂ moves its trace κ to the right, d += −κ* dt̂; so the timing channel enters as a term that is
+    zero and whose gradient is δt̂[t] = −2/(T·B) Σ_{k≥−1} κ*[k] d[t+k] at spikes.
+
+    Args:
+        spikes_TBN: output spikes, 0/1.
+        times_TBN: output spike times in steps (differentiable channel).
+        target_TBN: S*, the target spikes, 0/1.
+        kappa_exp: what is left of a spike's trace after one step.
+    """
+    steps, batch = spikes_TBN.shape[:2]
+    kappa_K = trace_kernel(kappa_exp, steps, spikes_TBN.dtype).to(spikes_TBN.device)
+    moved_TBN = (times_TBN - times_TBN.detach()) * spikes_TBN.detach()
+    trace = filter_trains(spikes_TBN - target_TBN, kappa_K)
+    return (trace - filter_trains(moved_TBN, trace_slope(kappa_K), lead=1)).square().sum() / (steps * batch)
+
+
+def even_trains(target_BN: Tensor, time_steps: int) -> Tensor:
+    """Target trains for classification: n spikes spread evenly over the window, at floor((i + 1/2) T / n), i = 0 … n − 1.
+
+    Args:
+        target_BN: the number of spikes wanted of each output neuron; at most one per step.
+        time_steps: T.
+    """
+    edges = torch.arange(time_steps + 1, device=target_BN.device, dtype=torch.float64)[:, None, None]
+    seen = torch.floor(edges * target_BN.clamp(max=time_steps) / time_steps + 0.5)
+    return seen.diff(dim=0).to(torch.get_default_dtype())

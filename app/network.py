@@ -1,0 +1,220 @@
+"""Networks of spiking layers, built from a specification such as ``["2x34x34", "conv12c5", "apool2", "flatten", "fc10"]``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import prod
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from app.errors import UserError
+from app.events import SpikeEvents
+from app.neuron.lif import Neuron
+from app.rules.rule import Rule
+from app.rules.spiking import connect, fire
+from app.rules.synapses import Conv, Dense
+
+Shape = tuple[int, ...]
+Channels = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class LayerActivity:
+    """What one spiking layer did in a batch, without gradient.
+
+    Args:
+        counts_BN: int32, spikes of each neuron of each sample, neurons flattened.
+        totals_TB: int32, spikes of the whole layer at each step of each sample.
+        spikes: all spikes, dense [T, B, *N] or as event lists.
+    """
+
+    counts_BN: Tensor
+    totals_TB: Tensor
+    spikes: Tensor | SpikeEvents
+
+    @classmethod
+    def of(cls, spikes_TBN: Tensor) -> LayerActivity:
+        """The activity behind dense spikes."""
+        flat = spikes_TBN.detach().flatten(2)
+        return cls(flat.sum(0).int(), flat.sum(2).int(), spikes_TBN.detach())
+
+
+class NetworkOutput(NamedTuple):
+    """Both channels of the output layer, [T, B, N], and the activity of every spiking layer, first to last."""
+
+    spikes_TBN: Tensor
+    times_TBN: Tensor
+    layers: list[LayerActivity]
+
+
+class SpikingLayer(nn.Module):
+    """Synapses with weights W and neurons with biases b.
+
+    Weights start as U(±1/√fan_in), biases at ``bias`` (SPEC 4).
+    """
+
+    def __init__(self, synapses: Dense | Conv, weight_shape: Shape, neurons_shape: Shape, bias: float = 0.0) -> None:
+        super().__init__()
+        self.synapses = synapses
+        self.shape = neurons_shape
+        self.fan_in = prod(weight_shape[1:])
+        self.weight = nn.Parameter(torch.empty(weight_shape).uniform_(-1, 1).mul_(self.fan_in**-0.5))
+        self.bias = nn.Parameter(torch.full((weight_shape[0],), float(bias)))
+
+    def forward(self, channels: Channels, neuron: Neuron, rule: Rule) -> Channels:
+        """Both channels of this layer's spikes, [T, B, *N]."""
+        drive, shift = connect(*channels, self.weight, self.synapses)
+        bias = self.bias.view(-1, *[1] * (len(self.shape) - 1))
+        return fire(drive, shift, bias, neuron, rule)
+
+    def extra_repr(self) -> str:
+        """The layer's size, for print(network)."""
+        return f"{type(self.synapses).__name__.lower()}, {tuple(self.weight.shape)} -> {self.shape}"
+
+
+class AveragePool(nn.Module):
+    """Mean over P×P windows, alike for both channels."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, channels: Channels) -> Channels:
+        """Both channels, [T, B, C, H // P, W // P]."""
+        spikes, times = (F.avg_pool2d(c.flatten(0, 1), self.size).unflatten(0, c.shape[:2]) for c in channels)
+        return spikes, times
+
+
+class MaxPool(nn.Module):
+    """Maximum over P×P windows; the time channel follows the spike that won at that step (the first of a tie)."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, channels: Channels) -> Channels:
+        """Both channels, [T, B, C, H // P, W // P]."""
+        spikes, times = (c.flatten(0, 1) for c in channels)
+        pooled, index = F.max_pool2d(spikes, self.size, return_indices=True)
+        moved = times.flatten(-2).gather(-1, index.flatten(-2)).view_as(pooled)
+        return pooled.unflatten(0, channels[0].shape[:2]), moved.unflatten(0, channels[0].shape[:2])
+
+
+class Flatten(nn.Module):
+    """[channel, row, column] to one axis, alike for both channels."""
+
+    def forward(self, channels: Channels) -> Channels:
+        """Both channels, [T, B, C·H·W]."""
+        return channels[0].flatten(2), channels[1].flatten(2)
+
+
+class Network(nn.Module):
+    """A feed-forward spiking network that learns by one rule.
+
+    Args:
+        spec: input shape, then layers: ``fcN``, ``convCcK`` (C channels, K×K, stride 1, padding K // 2), ``apoolP``,
+            ``mpoolP``, ``flatten``.
+        neuron: constants of all neurons.
+        rule: the learning rule that ``backward`` follows.
+        bias: what all biases start with.
+
+    Raises:
+        UserError: naming the entry of the specification that cannot be built.
+    """
+
+    def __init__(self, spec: list[str], neuron: Neuron, rule: Rule, bias: float = 0.0) -> None:
+        super().__init__()
+        self.spec = list(spec)
+        self.neuron = neuron
+        self.rule = rule
+        self.input_shape, self.layers = _build(self.spec, bias)
+
+    @property
+    def spiking(self) -> list[SpikingLayer]:
+        """The layers that have neurons, first to last."""
+        return [layer for layer in self.layers if isinstance(layer, SpikingLayer)]
+
+    def forward(self, spikes: SpikeEvents | Tensor) -> NetworkOutput:
+        """Run a batch through all layers, one whole window per layer at a time.
+
+        Args:
+            spikes: event lists, or dense 0/1 spikes [T, B, *input_shape].
+        """
+        if isinstance(spikes, SpikeEvents):
+            spikes = spikes.to_dense(self.spiking[0].weight.dtype)
+        spikes = spikes.reshape(*spikes.shape[:2], *self.input_shape)
+        channels, activities = (spikes, spikes), []
+        for layer in self.layers:
+            if isinstance(layer, SpikingLayer):
+                channels = layer(self._differentiable(channels), self.neuron, self.rule)
+                activities.append(LayerActivity.of(channels[0]))
+            else:
+                channels = layer(channels)
+        return NetworkOutput(*channels, activities)
+
+    def _differentiable(self, channels: Channels) -> Channels:
+        """Cut the channel that the rule does not learn from, so that its errors are never computed."""
+        spikes, times = channels
+        return spikes if self.rule.lambda_act else spikes.detach(), times if self.rule.lambda_tim else times.detach()
+
+
+def _build(spec: list[str], bias: float) -> tuple[Shape, nn.ModuleList]:
+    if len(spec) < 2:
+        raise UserError(f"network={spec} needs an input shape and at least one layer, for example [784,fc800,fc10]")
+    input_shape = shape = _input_shape(spec[0])
+    layers = nn.ModuleList()
+    for position, entry in enumerate(spec[1:], start=2):
+        layer, shape = _layer(entry, f"entry {position} of network, {entry!r},", shape, bias)
+        layers.append(layer)
+    if not isinstance(layers[-1], SpikingLayer) or len(shape) != 1:
+        raise UserError(
+            f"network must end with a fully connected layer, not with {spec[-1]!r}; append for example fc10"
+        )
+    return input_shape, layers
+
+
+def _input_shape(entry: str) -> Shape:
+    if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*x[1-9]\d*)?", entry):
+        raise UserError(
+            f"entry 1 of network, {entry!r}, is no input shape; write 784 or 2x34x34 (channels, rows, columns)"
+        )
+    return tuple(int(n) for n in entry.split("x"))
+
+
+def _layer(entry: str, where: str, shape: Shape, bias: float) -> tuple[nn.Module, Shape]:
+    """One layer behind ``shape``, and the shape that it returns."""
+    kind = re.fullmatch(r"(fc|apool|mpool)([1-9]\d*)|(conv)([1-9]\d*)c([1-9]\d*)|(flatten)", entry)
+    if kind is None:
+        raise UserError(f"{where} is no layer; known are fcN, convCcK, apoolP, mpoolP and flatten")
+    name = kind[1] or kind[3] or kind[6]
+    if name == "fc":
+        return _dense(int(kind[2]), where, shape, bias)
+    if name == "flatten":
+        return Flatten(), (prod(shape),)
+    if len(shape) != 3:
+        raise UserError(
+            f"{where} needs an input of channels, rows and columns such as 2x34x34, but gets {shape[0]} neurons"
+        )
+    if name == "conv":
+        return _conv(int(kind[4]), int(kind[5]), where, shape, bias)
+    size = int(kind[2])
+    if size > min(shape[1:]):
+        raise UserError(f"{where} is larger than the {shape[1]}x{shape[2]} image that it gets; use a smaller window")
+    return (AveragePool if name == "apool" else MaxPool)(size), (shape[0], shape[1] // size, shape[2] // size)
+
+
+def _dense(neurons: int, where: str, shape: Shape, bias: float) -> tuple[SpikingLayer, Shape]:
+    if len(shape) != 1:
+        raise UserError(f"{where} needs one axis, but gets {'x'.join(map(str, shape))}; put flatten before it")
+    return SpikingLayer(Dense(), (neurons, shape[0]), (neurons,), bias), (neurons,)
+
+
+def _conv(channels: int, size: int, where: str, shape: Shape, bias: float) -> tuple[SpikingLayer, Shape]:
+    if size % 2 == 0:
+        raise UserError(f"{where} has an even kernel of {size}x{size}; use an odd size, which keeps rows and columns")
+    out = (channels, *shape[1:])
+    return SpikingLayer(Conv(), (channels, shape[0], size, size), out, bias), out

@@ -1,0 +1,67 @@
+"""The leaky integrate-and-fire neuron with synaptic current (SPEC 1; Kim et al. 2020, section 2).
+
+    I[t] = α_I (1 − S[t−1]) I[t−1] + β_I Σ_i w_i S_i[t]          synaptic current
+    V[t] = α_V (1 − S[t−1]) V[t−1] + β_V I[t] + β_b b             membrane potential
+    S[t] = 1 if V[t] ≥ θ else 0                                   spike; resets I and V
+
+By (α_V, α_I) the same equations are five neurons of the literature: integrate-and-fire (1, 0), leaky integrate-and-fire
+without synaptic current (a, 0), alpha synapse (a, a), non-leaky with exponential PSP (1, a), non-leaky with linear
+PSP (1, 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """Constants of one neuron model, shared by all layers.
+
+    Args:
+        alpha_v: α_V, what is left of the membrane potential after one step, 0..1.
+        alpha_i: α_I, what is left of the synaptic current after one step, 0..1.
+        beta_v: β_V, membrane potential per synaptic current.
+        beta_i: β_I, synaptic current per weighted spike.
+        beta_bias: β_b, membrane potential per bias.
+        threshold: θ.
+        max_spikes: a neuron fires at most so often in one window (1 = single-spike coding); None = no limit. After its
+            last allowed spike S stays 0 while I and V go on.
+    """
+
+    alpha_v: float
+    alpha_i: float
+    beta_v: float
+    beta_i: float = 1.0
+    beta_bias: float = 1.0
+    threshold: float = 1.0
+    max_spikes: int | None = None
+
+    @classmethod
+    def auto(
+        cls, alpha_v: float, alpha_i: float, time_steps: int, threshold: float = 1.0, max_spikes: int | None = None
+    ) -> Neuron:
+        """The neuron whose PSP peaks at exactly the threshold for one input spike through weight 1 (``beta_auto``).
+
+        β_I = 1,  β_V = β_b = θ / max_{t<T} Σ_{k=0..t} α_I^k α_V^{t−k}
+        """
+        beta = threshold / unit_psp_peak(alpha_v, alpha_i, time_steps)
+        return cls(alpha_v, alpha_i, beta, 1.0, beta, threshold, max_spikes)
+
+
+def unit_psp_peak(alpha_v: float, alpha_i: float, time_steps: int) -> float:
+    """max_{t<T} Σ_{k=0..t} α_I^k α_V^{t−k}: the peak of the PSP when β_I = β_V = 1."""
+    current, potential, peak = 1.0, 0.0, 0.0
+    for _ in range(time_steps):
+        potential = alpha_v * potential + current
+        current *= alpha_i
+        peak = max(peak, potential)
+    return peak
+
+
+def centre_bias(neuron: Neuron, time_steps: int) -> float:
+    """The bias with which a neuron without input first reaches θ in the middle of the window (SPEC 4).
+
+    b = θ / (β_b Σ_{k=0..T/2} α_V^k)
+    """
+    return neuron.threshold / (neuron.beta_bias * sum(neuron.alpha_v**k for k in range(time_steps // 2 + 1)))

@@ -1,0 +1,26 @@
+"""From output spikes to a prediction (SPEC 3)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor
+
+Readout = Literal["first", "count"]
+
+
+def first_spike_steps(spikes_TBN: Tensor) -> Tensor:
+    """t̂ [B, N], int64: the step of each neuron's first spike, T when it stays silent."""
+    fired_TBN = spikes_TBN != 0
+    first_BN = fired_TBN.int().argmax(0)
+    return first_BN.masked_fill_(~fired_TBN.any(0), len(spikes_TBN))
+
+
+def predict_by_first(first_BN: Tensor) -> Tensor:
+    """The class whose neuron fires first, argmin t̂_j; ties go to the lowest class."""
+    return first_BN.argmin(1)
+
+
+def predict_by_count(counts_BN: Tensor) -> Tensor:
+    """The class whose neuron fires most, argmax n_j; ties go to the lowest class."""
+    return counts_BN.argmax(1)

@@ -1,0 +1,59 @@
+"""Synapses: the linear maps between layers, with their two transposes; time and batch are one axis to them."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import grad
+
+
+class Synapses(Protocol):
+    """A map drive = W·S that is linear in the spikes and in the weight."""
+
+    def drive(self, spikes: Tensor, weight: Tensor) -> Tensor:
+        """Weighted spikes [T, B, *N] of spikes [T, B, *M]."""
+
+    def pull_back(self, error: Tensor, weight: Tensor, spikes: Tensor) -> Tensor:
+        """Wᵀ·error: from [T, B, *N] to the shape of ``spikes``."""
+
+    def weight_gradient(self, error: Tensor, weight: Tensor, spikes: Tensor) -> Tensor:
+        """Σ_{t,b} error·spikesᵀ, in the shape of ``weight``."""
+
+
+class Dense:
+    """Every neuron sees every input: weight [N, M]."""
+
+    def drive(self, spikes: Tensor, weight: Tensor) -> Tensor:
+        """S·Wᵀ for the whole window at once."""
+        return F.linear(spikes, weight)
+
+    def pull_back(self, error: Tensor, weight: Tensor, spikes: Tensor) -> Tensor:
+        """error·W."""
+        return error @ weight
+
+    def weight_gradient(self, error: Tensor, weight: Tensor, spikes: Tensor) -> Tensor:
+        """errorᵀ·S summed over time and batch."""
+        return error.flatten(0, 1).t() @ spikes.flatten(0, 1)
+
+
+class Conv:
+    """Two-dimensional convolution, stride 1, padding K // 2: weight [C_out, C_in, K, K]."""
+
+    def drive(self, spikes: Tensor, weight: Tensor) -> Tensor:
+        """All steps and samples as one batch of images."""
+        images = F.conv2d(spikes.flatten(0, 1), weight, padding=weight.shape[-1] // 2)
+        return images.unflatten(0, spikes.shape[:2])
+
+    def pull_back(self, error: Tensor, weight: Tensor, spikes: Tensor) -> Tensor:
+        """The transposed convolution."""
+        shape = spikes.flatten(0, 1).shape
+        images = grad.conv2d_input(shape, weight, error.flatten(0, 1), padding=weight.shape[-1] // 2)
+        return images.view_as(spikes)
+
+    def weight_gradient(self, error: Tensor, weight: Tensor, spikes: Tensor) -> Tensor:
+        """The correlation of error and spikes."""
+        return grad.conv2d_weight(
+            spikes.flatten(0, 1), weight.shape, error.flatten(0, 1), padding=weight.shape[-1] // 2
+        )
