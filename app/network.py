@@ -1,4 +1,4 @@
-"""Networks of spiking layers, built from a specification such as ``["2x34x34", "conv12c5", "apool2", "flatten", "fc10"]``."""
+"""Networks of spiking layers from a specification such as ``["2x34x34", "conv12c5", "apool2", "flatten", "fc10"]``."""
 
 from __future__ import annotations
 

@@ -85,8 +85,8 @@ def adjoint(
         δV_dep[t] = δV[t] + α_V (1 − S[t]) δV_dep[t+1]
         δI[t]     = β_V δV_dep[t] + α_I (1 − S[t]) δI[t+1]
 
-    The timing sum over ε* needs no state of its own. Truncated at the next spike (inclusive), Σ ε[τ] δV[t+τ] is β_I δI[t]
-    and Σ α_V^τ δV[t+τ] is δV_dep[t]; with ε[τ+1] = α_I ε[τ] + β_I β_V α_V^{τ+1} this gives
+    The timing sum over ε* needs no state of its own. Truncated at the next spike (inclusive), Σ ε[τ] δV[t+τ] is
+    β_I δI[t] and Σ α_V^τ δV[t+τ] is δV_dep[t]; with ε[τ+1] = α_I ε[τ] + β_I β_V α_V^{τ+1} this gives
 
         Σ_{τ≥0} ε*[τ] δV[t+τ] = β_I (α_I δI[t] + β_V α_V δV_dep[t] − (1 − S[t]) δI[t+1]) / 2.
 
@@ -95,7 +95,8 @@ def adjoint(
         spikes_TBN: the layer's own spikes, 0/1.
         neuron: the constants.
         through_reset: leave the factors (1 − S[t]) out (variant ``slayer``).
-        reset_paths: differentiate the resets too (variant ``rnn``): δS[t] gains −α_V V[t] δV_dep[t+1] − α_I I[t] δI[t+1].
+        reset_paths: differentiate the resets too (variant ``rnn``): δS[t] gains
+            −α_V V[t] δV_dep[t+1] − α_I I[t] δI[t+1].
         need_shift: compute ``shift_TBN`` (only a layer below that learns from timing uses it).
     """
     potential, drive = torch.empty_like(error_TBN), torch.empty_like(error_TBN)

@@ -52,7 +52,7 @@ def spike_train_loss(spikes_TBN: Tensor, times_TBN: Tensor, target_TBN: Tensor, 
 
 
 def even_trains(target_BN: Tensor, time_steps: int) -> Tensor:
-    """Target trains for classification: n spikes spread evenly over the window, at floor((i + 1/2) T / n), i = 0 … n − 1.
+    """Target trains for classification: n spikes spread evenly, at floor((i + 1/2) T / n) for i = 0 … n − 1.
 
     Args:
         target_BN: the number of spikes wanted of each output neuron; at most one per step.

@@ -11,7 +11,7 @@ from app.neuron.lif import Neuron
 def psp_kernel(neuron: Neuron, time_steps: int, dtype: torch.dtype = torch.float64) -> Tensor:
     """ε[τ] = β_I β_V Σ_{k=0..τ} α_I^k α_V^{τ−k} for τ = 0 … time_steps − 1: the PSP of one spike through weight 1.
 
-    The membrane potential is V[t] = Σ_i w_i Σ_τ ε[t − τ] over the spikes τ of input i after the neuron's own last spike.
+    The membrane potential is V[t] = Σ_i w_i Σ_τ ε[t − τ] over the spikes τ of input i after the neuron's own last one.
     """
     values, current, potential = [], neuron.beta_i, 0.0
     for _ in range(time_steps):

@@ -28,8 +28,8 @@ class Rule:
         lambda_act: λ_act, weight of the activation-based error; 0 leaves it out.
         lambda_tim: λ_tim, weight of the timing-based error; 0 leaves it out.
         surrogate: σ, used by the activation-based part.
-        variant: ``srm`` does not differentiate the reset, ``rnn`` does (it is BPTT), ``slayer`` lets errors pass through
-            the reset. Only the purely activation-based rule has variants.
+        variant: ``srm`` does not differentiate the reset, ``rnn`` does (it is BPTT), ``slayer`` lets errors pass
+            through the reset. Only the purely activation-based rule has variants.
     """
 
     lambda_act: float = 1.0

@@ -1,8 +1,8 @@
 """Two channels of the same spikes: the autograd functions that tie a learning rule to the time loops.
 
-A layer returns ``spikes`` (0/1) and ``times`` (the step at each spike, 0 elsewhere). Autograd then carries two gradients by
-itself: dL/dS, the activation error, and dL/dt̂, the timing error. Between layers the timing channel carries nothing forward,
-only its gradient back: :func:`connect` therefore hands on a placeholder without memory instead of W·t̂.
+A layer returns ``spikes`` (0/1) and ``times`` (the step at each spike, 0 elsewhere). Autograd then carries two
+gradients by itself: dL/dS, the activation error, and dL/dt̂, the timing error. Between layers the timing channel carries
+nothing forward, only its gradient back: :func:`connect` therefore hands on a placeholder without memory, not W·t̂.
 """
 
 from __future__ import annotations
