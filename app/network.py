@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from app.activity import LayerActivity
 from app.errors import UserError
 from app.events import SpikeEvents
 from app.neuron.lif import Neuron
@@ -20,27 +20,6 @@ from app.rules.synapses import Conv, Dense
 
 Shape = tuple[int, ...]
 Channels = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class LayerActivity:
-    """What one spiking layer did in a batch, without gradient.
-
-    Args:
-        counts_BN: int32, spikes of each neuron of each sample, neurons flattened.
-        totals_TB: int32, spikes of the whole layer at each step of each sample.
-        spikes: all spikes, dense [T, B, *N] or as event lists.
-    """
-
-    counts_BN: Tensor
-    totals_TB: Tensor
-    spikes: Tensor | SpikeEvents
-
-    @classmethod
-    def of(cls, spikes_TBN: Tensor) -> LayerActivity:
-        """The activity behind dense spikes."""
-        flat = spikes_TBN.detach().flatten(2)
-        return cls(flat.sum(0).int(), flat.sum(2).int(), spikes_TBN.detach())
 
 
 class NetworkOutput(NamedTuple):

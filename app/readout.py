@@ -16,6 +16,11 @@ def first_spike_steps(spikes_TBN: Tensor) -> Tensor:
     return first_BN.masked_fill_(~fired_TBN.any(0), len(spikes_TBN))
 
 
+def decision_steps(spikes_TBN: Tensor) -> Tensor:
+    """The step of each sample's first output spike, int64 [B]; T when no output neuron fires."""
+    return first_spike_steps(spikes_TBN).amin(1)
+
+
 def predict_by_first(first_BN: Tensor) -> Tensor:
     """The class whose neuron fires first, argmin t̂_j; ties go to the lowest class."""
     return first_BN.argmin(1)

@@ -23,7 +23,7 @@ def trace_slope(kappa_K: Tensor) -> Tensor:
     return (F.pad(kappa_K, (0, 2)) - F.pad(kappa_K, (2, 0))) / 2
 
 
-def filter_trains(trains_TBN: Tensor, kernel_K: Tensor, extend: int = EXTEND_STEPS, lead: int = 0) -> Tensor:
+def filter_trains(trains_TBN: Tensor, kernel_K: Tensor, extend: int, lead: int = 0) -> Tensor:
     """Σ_k kernel[k] x[t − k + lead] for t = 0 … T + extend − 1; the kernel's first entry is k = 0 (k = −lead)."""
     steps = len(trains_TBN)
     rows = trains_TBN.flatten(1).t()[:, None]
@@ -32,8 +32,10 @@ def filter_trains(trains_TBN: Tensor, kernel_K: Tensor, extend: int = EXTEND_STE
     return filtered[:, 0].t().reshape(steps + extend, *trains_TBN.shape[1:])
 
 
-def spike_train_loss(spikes_TBN: Tensor, times_TBN: Tensor, target_TBN: Tensor, kappa_exp: float = 0.95) -> Tensor:
-    """L = Σ d² / (T·B) with d = κ ∗ (S − S*), followed 200 steps past T.
+def spike_train_loss(
+    spikes_TBN: Tensor, times_TBN: Tensor, target_TBN: Tensor, kappa_exp: float = 0.95, extend: int = EXTEND_STEPS
+) -> Tensor:
+    """L = Σ d² / (T·B) with d = κ ∗ (S − S*), followed ``extend`` steps past T.
 
     Delaying a spike by dt̂ moves its trace κ to the right, d += −κ* dt̂; so the timing channel enters as a term that is
     zero and whose gradient is δt̂[t] = −2/(T·B) Σ_{k≥−1} κ*[k] d[t+k] at spikes.
@@ -43,12 +45,13 @@ def spike_train_loss(spikes_TBN: Tensor, times_TBN: Tensor, target_TBN: Tensor, 
         times_TBN: output spike times in steps (differentiable channel).
         target_TBN: S*, the target spikes, 0/1.
         kappa_exp: what is left of a spike's trace after one step.
+        extend: how far the difference is followed past the window, in steps.
     """
     steps, batch = spikes_TBN.shape[:2]
     kappa_K = trace_kernel(kappa_exp, steps, spikes_TBN.dtype).to(spikes_TBN.device)
     moved_TBN = (times_TBN - times_TBN.detach()) * spikes_TBN.detach()
-    trace = filter_trains(spikes_TBN - target_TBN, kappa_K)
-    return (trace - filter_trains(moved_TBN, trace_slope(kappa_K), lead=1)).square().sum() / (steps * batch)
+    trace = filter_trains(spikes_TBN - target_TBN, kappa_K, extend)
+    return (trace - filter_trains(moved_TBN, trace_slope(kappa_K), extend, lead=1)).square().sum() / (steps * batch)
 
 
 def even_trains(target_BN: Tensor, time_steps: int) -> Tensor:

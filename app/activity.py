@@ -1,0 +1,46 @@
+"""What the layers of a network did in a batch: the numbers behind every spike metric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from app.events import SpikeEvents
+
+
+@dataclass(frozen=True)
+class LayerActivity:
+    """The spikes of one spiking layer, without gradient.
+
+    Args:
+        counts_BN: int32, spikes of each neuron of each sample, neurons flattened.
+        totals_TB: int32, spikes of the whole layer at each step of each sample.
+        spikes: all spikes, dense [T, B, *N] or as event lists.
+    """
+
+    counts_BN: Tensor
+    totals_TB: Tensor
+    spikes: Tensor | SpikeEvents
+
+    @classmethod
+    def of(cls, spikes_TBN: Tensor) -> LayerActivity:
+        """The activity behind dense spikes."""
+        spikes_TBN = spikes_TBN.detach()
+        flat = spikes_TBN.flatten(2)
+        return cls(flat.sum(0).int(), flat.sum(2).int(), spikes_TBN)
+
+    @property
+    def silent_share_N(self) -> Tensor:
+        """The share of the batch in which each neuron stays silent, float [N]."""
+        return (self.counts_BN == 0).float().mean(0)
+
+    def count_until(self, step_B: Tensor) -> Tensor:
+        """Spikes of the layer up to and including a step of each sample, int64 [B]."""
+        steps_T1 = torch.arange(len(self.totals_TB), device=step_B.device)[:, None]
+        return (self.totals_TB * (steps_T1 <= step_B)).sum(0)
+
+    def dense_spikes(self) -> Tensor:
+        """All spikes as a dense tensor [T, B, *N]."""
+        return self.spikes.to_dense() if isinstance(self.spikes, SpikeEvents) else self.spikes
