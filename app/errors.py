@@ -1,4 +1,4 @@
-"""How bad input is answered: one sentence on stderr, exit code 2, no traceback."""
+"""How bad input and stopped runs are answered: one sentence on stderr and an exit code, no traceback."""
 
 from __future__ import annotations
 
@@ -8,18 +8,17 @@ from typing import NoReturn
 
 
 class UserError(ValueError):
-    """Input that the user can correct: the message names the key or the file and the remedy."""
+    """Input that the user can correct: the message names the key or the file and the remedy. Exit code 2."""
 
 
-def exit_with(error: UserError) -> NoReturn:
-    """Print the error as one line on stderr and leave with exit code 2."""
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-    raise SystemExit(2)
+class RunStopped(RuntimeError):
+    """A run that must not go on: the message says where, the likely cause and the remedy. Exit code 1."""
 
 
 def run_command(main: Callable[[list[str]], int | None]) -> NoReturn:
-    """Run a command's ``main(argv)`` and turn a :class:`UserError` into its one sentence and exit code 2."""
+    """Run a command's ``main(argv)`` and leave with its exit code; errors for the user become one sentence."""
     try:
         raise SystemExit(main(sys.argv[1:]) or 0)
-    except UserError as error:
-        exit_with(error)
+    except (UserError, RunStopped) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise SystemExit(2 if isinstance(error, UserError) else 1) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from math import prod
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +20,7 @@ from app.rules.synapses import Conv, Dense
 
 Shape = tuple[int, ...]
 Channels = tuple[Tensor, Tensor]
+Engine = Literal["auto", "reference", "numba"]
 
 
 class NetworkOutput(NamedTuple):
@@ -100,13 +101,17 @@ class Network(nn.Module):
         neuron: constants of all neurons.
         rule: the learning rule that ``backward`` follows.
         bias: what all biases start with.
+        engine: which time loops run the network, ``reference`` (plain PyTorch), ``numba``, or ``auto`` for the faster.
 
     Raises:
         UserError: naming the entry of the specification that cannot be built.
     """
 
-    def __init__(self, spec: list[str], neuron: Neuron, rule: Rule, bias: float = 0.0) -> None:
+    def __init__(
+        self, spec: list[str], neuron: Neuron, rule: Rule, bias: float = 0.0, engine: Engine = "auto"
+    ) -> None:
         super().__init__()
+        self.engine = engine
         self.spec = list(spec)
         self.neuron = neuron
         self.rule = rule

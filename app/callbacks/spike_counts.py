@@ -1,0 +1,40 @@
+"""How spikes are spread over samples: the mean hides the expensive ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+import torch
+
+from app.events import Batch
+from app.network import NetworkOutput
+from app.readout import decision_steps
+
+
+class SpikeCounts(L.Callback):
+    """Logs quantiles over the validation samples of the spikes per sample and of the decision spikes."""
+
+    QUANTILES = (0.1, 0.5, 0.9)
+
+    def __init__(self) -> None:
+        self.total: list[torch.Tensor] = []
+        self.decision: list[torch.Tensor] = []
+
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: NetworkOutput, batch: Batch, *_: Any
+    ) -> None:
+        """Count the spikes of every sample."""
+        step_B = decision_steps(outputs.spikes_TBN)
+        self.total.append(sum(activity.totals_TB.sum(0) for activity in outputs.layers))
+        self.decision.append(sum(activity.count_until(step_B) for activity in outputs.layers))
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Log the quantiles over this process's samples, averaged over processes."""
+        for name, counts in (("spikes_per_sample", self.total), ("decision_spikes", self.decision)):
+            if counts and not trainer.sanity_checking:
+                values = torch.cat(counts).float()
+                for q in self.QUANTILES:
+                    quantile = values.quantile(q)
+                    pl_module.log(f"val/{name}_p{round(100 * q)}", quantile, batch_size=1, sync_dist=True)
+            counts.clear()

@@ -1,0 +1,219 @@
+"""Typed configuration: dataclass defaults, then a YAML file (which may build on another), then ``key=value`` arguments.
+
+    config = load_config(["task=mnist", "optim.lr=1e-4"])
+
+:mod:`app.config_schema` declares the keys, :mod:`app.config_check` fills in what depends on task and rule and refuses
+what cannot work. Everything a user can get wrong is answered by a :class:`~app.errors.UserError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import GrammarParseError, OmegaConfBaseException
+
+from app.config_check import complete, fill_choices
+from app.config_help import help_text
+from app.config_read import (
+    COMMAND_LINE,
+    HELP,
+    PRINT_CONFIG,
+    SHORT_HELP,
+    Layer,
+    brief,
+    did_you_mean,
+    find_file,
+    first_line,
+    flatten,
+    parse_arguments,
+    read_layers,
+)
+from app.config_schema import (
+    Config,
+    DataConfig,
+    Key,
+    LearningConfig,
+    NeuronConfig,
+    ObjectiveConfig,
+    OptimConfig,
+    ProbesConfig,
+    TrackingConfig,
+    TrainerConfig,
+    keys,
+    sections,
+)
+from app.errors import UserError
+
+__all__ = [
+    "CONFIGS",
+    "Config",
+    "DataConfig",
+    "LearningConfig",
+    "NeuronConfig",
+    "ObjectiveConfig",
+    "OptimConfig",
+    "ProbesConfig",
+    "TrackingConfig",
+    "TrainerConfig",
+    "from_dict",
+    "help_text",
+    "info_text",
+    "load_config",
+    "parse_arguments",
+    "to_dict",
+    "to_yaml",
+]
+
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CHOICES = ("loss", "readout", "time_steps", "network")
+"""Keys whose null is filled in before ``${...}`` is resolved, so that ``out: runs/${loss}`` never reads null."""
+
+
+def load_config(argv: Sequence[str], configs: Path = CONFIGS) -> Config:
+    """The configuration of a run, complete and checked.
+
+    Args:
+        argv: ``key=value`` arguments; ``config=`` names the file.
+        configs: folder in which ``config=NAME`` and the default files ``<task>_<rule>.yaml`` are looked up.
+
+    Raises:
+        UserError: names the key or file and the remedy.
+    """
+    return _load(argv, configs)[0]
+
+
+def from_dict(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """The configuration that :func:`to_dict` once wrote, e.g. into a checkpoint, changed by ``key=value`` arguments."""
+    arguments = parse_arguments(overrides)
+    if "config" in arguments:
+        raise UserError("config= cannot be combined with a checkpoint, which holds its own settings; leave it out")
+    stored = {name: value for name, value in flatten(values) if name != "config"}
+    config = _build([Layer("the checkpoint", stored), Layer(COMMAND_LINE, arguments)])
+    config.config = values.get("config")
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """Plain containers, as for a checkpoint or a tracker."""
+    return asdict(config)
+
+
+def to_yaml(config: Config) -> str:
+    """A YAML file that, given as ``config=PATH``, makes an equal configuration."""
+    values = to_dict(config)
+    del values["config"]
+    return OmegaConf.to_yaml(OmegaConf.create(values))
+
+
+def info_text(argv: Sequence[str], configs: Path = CONFIGS) -> str | None:
+    """What ``--help`` or ``--print-config``, anywhere among the arguments, prints; None if neither is there."""
+    if HELP in argv or SHORT_HELP in argv:
+        return help_text()
+    if PRINT_CONFIG not in argv:
+        return None
+    config, layers = _load([argument for argument in argv if argument != PRINT_CONFIG], configs)
+    files = [layer.source for layer in reversed(layers) if layer.source != COMMAND_LINE]
+    return f"# {', based on '.join(files) or 'no file, defaults in code'}; then {COMMAND_LINE}\n{to_yaml(config)}"
+
+
+def _load(argv: Sequence[str], configs: Path) -> tuple[Config, list[Layer]]:
+    arguments = parse_arguments(argv)
+    given = arguments.pop("config", None)
+    command_line = Layer(COMMAND_LINE, arguments)
+    path = find_file(given, configs) if given else _default_file(command_line, configs)
+    layers = [*(read_layers(path) if path else []), command_line]
+    config = _build(layers)
+    config.config = given or (path.stem if path else None)
+    return config, layers
+
+
+def _default_file(command_line: Layer, configs: Path) -> Path | None:
+    chosen = _select(_tree([command_line]), ("task", "rule"))
+    path = configs / f"{chosen.task}_{chosen.rule}.yaml"
+    return path if path.is_file() else None
+
+
+def _build(layers: Sequence[Layer]) -> Config:
+    tree = _tree(layers)
+    chosen = fill_choices(_select(tree, ("task", "rule", *CHOICES)))
+    for name in CHOICES:
+        tree[name] = getattr(chosen, name)
+    try:
+        return complete(OmegaConf.to_object(tree))  # type: ignore[arg-type]
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise _unresolved(error) from None
+
+
+def _select(tree: DictConfig, names: Iterable[str]) -> Config:
+    try:
+        return Config(**{name: tree[name] for name in names})
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise _unresolved(error) from None
+
+
+def _unresolved(error: Exception) -> UserError:
+    name = getattr(error, "full_key", None) or "a setting"
+    return UserError(f"{name} refers to something that cannot be used: {first_line(error)}; write the value itself")
+
+
+def _tree(layers: Sequence[Layer]) -> DictConfig:
+    tree = OmegaConf.structured(Config)
+    for source, values in layers:
+        for name, value in values.items():
+            _put(tree, name, value, source)
+    return tree
+
+
+def _put(tree: DictConfig, name: str, value: Any, source: str) -> None:
+    key = keys().get(name)
+    if key is None:
+        raise UserError(f"{source}: {_unknown(name, value)}")
+    refusal = UserError(f"{source}: {name} expects {key.expected}, got {brief(value)}{_list_hint(key, value)}")
+    if not _is_plain(key, value):
+        raise refusal
+    try:
+        OmegaConf.update(tree, name, value)
+    except GrammarParseError:
+        raise UserError(f"{source}: {name}={brief(value)} holds a malformed reference ${{...}}: mend it") from None
+    except (OmegaConfBaseException, ValueError, TypeError, OverflowError):
+        raise refusal from None
+
+
+def _is_plain(key: Key, value: Any) -> bool:
+    """Refuses what OmegaConf would let pass: 2 for true, [[1]] as a list of text, its own placeholder ???."""
+    if isinstance(value, list):
+        return all(isinstance(item, str | int | float) and item != "???" for item in value)
+    if bool in key.choices and isinstance(value, int) and value not in (0, 1):
+        return False
+    return value != "???"
+
+
+def _list_hint(key: Key, value: Any) -> str:
+    alone = isinstance(value, str | int) and "list" in key.type and "[" not in str(value)
+    return f"; write {key.name}=[{value}]" if alone else ""
+
+
+def _unknown(name: str, value: Any) -> str:
+    section, _, last = name.rpartition(".")
+    if name in sections():
+        return f"{name} is a group of keys ({_members(name)}) and cannot be {brief(value)}"
+    close = _nearest(name, last)
+    hint = f"; {section} has {_members(section)}" if section in sections() else f"; {HELP} lists all keys"
+    return f"unknown key {brief(name)}{did_you_mean(close) or hint}"
+
+
+def _members(section: str) -> str:
+    return ", ".join(known for known in keys() if known.startswith(f"{section}."))
+
+
+def _nearest(name: str, last: str) -> list[str]:
+    lasts: dict[str, list[str]] = {}
+    for known in keys():
+        lasts.setdefault(known.rpartition(".")[2], []).append(known)
+    close = lasts.get(last) or get_close_matches(name, [*keys(), *sections()], 1, 0.7)
+    return close or [known for match in get_close_matches(last, lasts, 1, 0.7) for known in lasts[match]]

@@ -1,0 +1,57 @@
+"""The text of ``--help``: every setting with type, default, meaning and range."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import zip_longest
+from textwrap import wrap
+from typing import Any
+
+from app.config_schema import Key, keys, sections
+
+USAGE = """\
+usage: python train.py [config=NAME_OR_PATH] [key=value ...] [--print-config] [--help]
+
+Settings come from the defaults below, then from a YAML file, then from the command line; the last one wins.
+Without config=, the file is configs/<task>_<rule>.yaml if there is one. A file can build on another one in the same
+folder: "_base_: other". Lists are written key=[a,b], "nothing" is null, and --key=value means the same as key=value.
+
+examples:
+  python train.py                                    ANTLR on the digits
+  python train.py task=mnist rule=timing seed=1      configs/mnist_timing.yaml with another seed
+  python train.py config=nmnist_antlr trainer.max_epochs=1 data.batch_size=32
+  python train.py rule=activation --print-config     show all settings of this run and stop
+"""
+WIDTHS = (33, 25, 14, 46)
+"""Characters of the columns key, type, default, meaning; 120 with the margin of 2."""
+
+
+def help_text() -> str:
+    """What ``--help`` prints: the usage and a table of every key, at most 120 characters wide."""
+    lines = [USAGE, *_row("key", "type", "default", "meaning")]
+    abouts = {"": "The run", **sections()}
+    for section, about in abouts.items():
+        lines += ["", f"{section + ': ' if section else ''}{about.rstrip('.')}"]
+        for key in keys().values():
+            if key.name.rpartition(".")[0] == section:
+                lines += _row(key.name, key.type, value_text(key.default), _meaning(key))
+    return "\n".join(lines) + "\n"
+
+
+def value_text(value: Any) -> str:
+    """A value as one would write it on the command line."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list):
+        return "[" + ",".join(value_text(item) for item in value) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _meaning(key: Key) -> str:
+    return f"{key.meaning} ({key.signs})" if key.signs else key.meaning
+
+
+def _row(*cells: str) -> Iterator[str]:
+    wrapped = [wrap(cell, width - 2, break_on_hyphens=False) for cell, width in zip(cells, WIDTHS, strict=True)]
+    for parts in zip_longest(*wrapped, fillvalue=""):
+        yield ("  " + "".join(part.ljust(width) for part, width in zip(parts, WIDTHS, strict=True))).rstrip()

@@ -1,0 +1,124 @@
+"""What a run reports: loss, accuracy, and the spikes that the accuracy costs.
+
+All numbers are sums over samples kept in one torchmetrics ``Metric``: exact over batches of different size and over
+processes, with one synchronisation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+from app.network import NetworkOutput
+from app.readout import first_spike_steps, predict_by_count, predict_by_first
+
+
+class SpikeMetrics(Metric):
+    """Loss, accuracies and spike counts of a split.
+
+    ``compute`` returns, with L layers and C classes:
+
+    - ``loss``: mean over samples;
+    - ``accuracy_first``, ``accuracy_count``: share of samples whose label is the class that fires first, that fires most;
+    - ``classC/accuracy_first``, ``classC/accuracy_count``: the same among the samples of one class (absent classes left out);
+    - ``spikes_per_sample``, ``layerL/spikes_per_sample``: spikes of all non-input neurons in the whole window;
+    - ``decision_spikes``, ``layerL/decision_spikes``: of these, the ones up to and including the step of the sample's
+      first output spike (all of them where no output neuron fires);
+    - ``time_to_first_spike_steps``: step of the first output spike, T where there is none;
+    - ``layerL/silent_share``: share of (sample, neuron) pairs without a spike;
+    - ``layerL/dead_share``: share of neurons without a spike in any sample.
+
+    Args:
+        layer_sizes: neurons of each spiking layer, first to last.
+        classes: C, or 0 in a task without labels (no accuracies then).
+    """
+
+    full_state_update = False
+    loss: Tensor
+    samples: Tensor
+    decision_steps: Tensor
+    spikes_L: Tensor
+    decision_spikes_L: Tensor
+    silent_L: Tensor
+    support_C: Tensor
+    correct_first_C: Tensor
+    correct_count_C: Tensor
+
+    def __init__(self, layer_sizes: list[int], classes: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.layer_sizes, self.classes = layer_sizes, classes
+        self.add_state("loss", torch.zeros((), dtype=torch.float64), "sum")
+        for name in ("samples", "decision_steps"):
+            self.add_state(name, torch.zeros((), dtype=torch.int64), "sum")
+        for name in ("spikes_L", "decision_spikes_L", "silent_L"):
+            self.add_state(name, torch.zeros(len(layer_sizes), dtype=torch.int64), "sum")
+        for name in ("support_C", "correct_first_C", "correct_count_C"):
+            self.add_state(name, torch.zeros(classes, dtype=torch.int64), "sum")
+        for k, size in enumerate(layer_sizes, 1):
+            self.add_state(f"fired{k}_N", torch.zeros(size, dtype=torch.bool), "max")
+
+    @torch.no_grad()
+    def update(self, output: NetworkOutput, label_B: Tensor, loss: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            output: the network's output for the batch.
+            label_B: class labels.
+            loss: the batch's mean loss.
+        """
+        first_BN = first_spike_steps(output.spikes_TBN)
+        decision_B = first_BN.amin(1)
+        self.loss += loss.detach() * len(label_B)
+        self.samples += len(label_B)
+        self.decision_steps += decision_B.sum()
+        for k, activity in enumerate(output.layers):
+            fired_BN = activity.counts_BN > 0
+            self.spikes_L[k] += activity.totals_TB.sum()
+            self.decision_spikes_L[k] += activity.count_until(decision_B).sum()
+            self.silent_L[k] += fired_BN.numel() - fired_BN.sum()
+            getattr(self, f"fired{k + 1}_N").logical_or_(fired_BN.any(0))
+        if self.classes:
+            self._count_correct(first_BN, output.layers[-1].counts_BN, label_B)
+
+    def _count_correct(self, first_BN: Tensor, counts_BN: Tensor, label_B: Tensor) -> None:
+        self.support_C += torch.bincount(label_B, minlength=self.classes)
+        for correct_C, predicted_B in (
+            (self.correct_first_C, predict_by_first(first_BN)),
+            (self.correct_count_C, predict_by_count(counts_BN)),
+        ):
+            correct_C += torch.bincount(label_B[predicted_B == label_B], minlength=self.classes)
+
+    def headline(self) -> dict[str, float]:
+        """Loss, accuracy and spikes per sample of what this process has seen so far, without synchronisation."""
+        samples = max(int(self.samples), 1)
+        shown = {"loss": float(self.loss) / samples}
+        if self.classes:
+            shown["acc_first"] = int(self.correct_first_C.sum()) / samples
+            shown["acc_count"] = int(self.correct_count_C.sum()) / samples
+        return shown | {"spikes": int(self.spikes_L.sum()) / samples}
+
+    def compute(self) -> dict[str, Tensor]:
+        """All metrics, see the class; empty when no sample was seen."""
+        if not self.samples:
+            return {}
+        n = self.samples.double()
+        values = {
+            "loss": self.loss / n,
+            "spikes_per_sample": self.spikes_L.sum() / n,
+            "decision_spikes": self.decision_spikes_L.sum() / n,
+            "time_to_first_spike_steps": self.decision_steps / n,
+        }
+        for k, size in enumerate(self.layer_sizes):
+            values[f"layer{k + 1}/spikes_per_sample"] = self.spikes_L[k] / n
+            values[f"layer{k + 1}/decision_spikes"] = self.decision_spikes_L[k] / n
+            values[f"layer{k + 1}/silent_share"] = self.silent_L[k] / (n * size)
+            values[f"layer{k + 1}/dead_share"] = 1 - getattr(self, f"fired{k + 1}_N").double().mean()
+        for name in ("first", "count") if self.classes else ():
+            correct_C = getattr(self, f"correct_{name}_C")
+            values[f"accuracy_{name}"] = correct_C.sum() / n
+            for c in self.support_C.nonzero().flatten().tolist():
+                values[f"class{c}/accuracy_{name}"] = correct_C[c] / self.support_C[c]
+        return values

@@ -1,0 +1,1 @@
+"""Pure measurements of a network: loss landscape, spike rasters."""

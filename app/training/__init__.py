@@ -1,0 +1,1 @@
+"""Training: the LightningModule, and the place where configuration becomes objects."""

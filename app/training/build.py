@@ -1,0 +1,214 @@
+"""The only place where configuration becomes objects."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint, Timer
+from lightning.pytorch.loggers import WandbLogger
+
+from app import tracking
+from app.callbacks.pictures import LossLandscape, SpikeRaster
+from app.callbacks.progress import SpikeProgressBar
+from app.callbacks.rng import RandomState
+from app.callbacks.spike_counts import SpikeCounts
+from app.config import Config, to_dict
+from app.data.base import EventDataModule
+from app.errors import UserError
+from app.losses.objective import Objective
+from app.metrics_file import MetricsFile
+from app.network import Network
+from app.neuron.lif import Neuron, centre_bias
+from app.neuron.surrogate import Exponential, Rectangular, Surrogate
+from app.rules.rule import Rule, activation, antlr, timing
+from app.training.folder import CHECKPOINTS
+from app.training.module import Optimisation, SpikingModule
+
+
+def build_neuron(config: Config) -> Neuron:
+    """The neuron constants."""
+    n = config.neuron
+    if n.beta_auto:
+        return Neuron.auto(n.alpha_v, n.alpha_i, config.time_steps, n.threshold, n.max_spikes_per_neuron)
+    return Neuron(n.alpha_v, n.alpha_i, n.beta_v, n.beta_i, n.beta_bias, n.threshold, n.max_spikes_per_neuron)
+
+
+def build_rule(config: Config) -> Rule:
+    """The learning rule."""
+    how = config.learning
+    surrogate: Surrogate = Exponential(how.ste_alpha, how.ste_beta)
+    if how.surrogate == "rectangular":
+        surrogate = Rectangular(how.surrogate_width)
+    if config.rule == "activation":
+        return activation(surrogate, how.variant)
+    return timing() if config.rule == "timing" else antlr(how.lambda_act, how.lambda_tim, surrogate)
+
+
+def build_network(config: Config) -> Network:
+    """The network with its starting weights, which the global seed decides."""
+    neuron = build_neuron(config)
+    bias = config.init_bias_center * centre_bias(neuron, config.time_steps) if config.init_bias_center else 0.0
+    return Network(config.network, neuron, build_rule(config), bias, engine=config.engine)
+
+
+def build_module(config: Config) -> SpikingModule:
+    """The LightningModule."""
+    o, optim = config.objective, config.optim
+    objective = Objective(
+        config.loss, o.max_target_spikes, o.min_target_spikes, o.kappa_exp, o.beta_softmax, o.lambda_no_spike
+    )
+    how = Optimisation(optim.name, optim.lr, optim.weight_decay, optim.momentum, optim.schedule)
+    penalty = config.learning.silent_penalty if config.rule == "timing" else 0.0
+    network = build_network(config)
+    classes = 0 if config.task == "spike_trains" else network.spiking[-1].shape[0]
+    return SpikingModule(network, objective, how, penalty, classes, to_dict(config))
+
+
+def build_data(config: Config, network: Network) -> EventDataModule:
+    """The data module of the task, checked against the network's input and output.
+
+    Raises:
+        UserError: the network does not fit the task.
+    """
+    data = _data_module(config, network)
+    if prod(network.input_shape) != prod(data.input_shape):
+        raise UserError(
+            f"network starts with {config.network[0]}, but task={config.task} has "
+            f"{'x'.join(map(str, data.input_shape))} inputs; start it with {_fitting(data.input_shape)}"
+        )
+    outputs = network.spiking[-1].shape[0]
+    if outputs < data.num_classes:
+        raise UserError(
+            f"network ends with {config.network[-1]}, but task={config.task} has {data.num_classes} classes; "
+            f"end it with fc{data.num_classes}"
+        )
+    return data
+
+
+def _fitting(shape: tuple[int, ...]) -> str:
+    flat = str(prod(shape))
+    return flat if len(shape) == 1 else f"{flat} or {'x'.join(map(str, shape))}"
+
+
+def _data_module(config: Config, network: Network) -> EventDataModule:
+    d = config.data
+    loading: dict[str, Any] = {
+        "time_steps": config.time_steps,
+        "batch_size": d.batch_size,
+        "eval_batch_size": d.eval_batch_size,
+        "num_workers": d.num_workers,
+        "seed": config.seed,
+    }
+    if d.val_samples is not None and config.task != "spike_trains":
+        loading["val_samples"] = d.val_samples
+    latency = {"latency_min_steps": d.latency_min_steps, "latency_max_steps": d.latency_max_steps}
+    if config.task == "digits":
+        from app.data.digits import DigitsDataModule
+
+        return DigitsDataModule(**latency, **loading)
+    if config.task == "mnist":
+        from app.data.mnist import MNISTDataModule
+
+        return MNISTDataModule(d.root, **latency, **loading)
+    if config.task == "nmnist":
+        from app.data.nmnist import NMNISTDataModule
+
+        options = {"duration_ms": d.duration_ms, "first_event_only": d.first_event_only}
+        return NMNISTDataModule(d.root, d.cache, **options, **loading)
+    from app.data.spike_trains import SpikeTrainsDataModule
+
+    sizes = {"inputs": prod(network.input_shape), "outputs": network.spiking[-1].shape[0]}
+    return SpikeTrainsDataModule(**sizes, input_rate=d.input_rate, target_rate=d.target_rate, **loading)
+
+
+@dataclass
+class Run:
+    """Everything that ``train.py`` needs."""
+
+    trainer: L.Trainer
+    module: SpikingModule
+    data: EventDataModule
+    best: ModelCheckpoint
+    timer: Timer
+    wandb: WandbLogger | None
+
+    @property
+    def chosen_path(self) -> str | None:
+        """The best checkpoint by validation; None when there is none (no epoch was run), then the weights as they are."""
+        return self.best.best_model_path or None
+
+    def print(self, text: str) -> None:
+        """Print once, not once per process."""
+        if self.trainer.is_global_zero:
+            print(text, flush=True)
+
+
+def build_run(config: Config, out: Path, resumed_step: int | None) -> Run:
+    """All objects of a run.
+
+    Args:
+        config: the resolved configuration.
+        out: the run's folder.
+        resumed_step: the step of the checkpoint that the run goes on from, None for a new run.
+    """
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    module = build_module(config)
+    data = build_data(config, module.network)
+    metrics = MetricsFile(out / "metrics.csv", resume=resumed_step is not None)
+    if resumed_step is not None:
+        metrics.forget_from(resumed_step)
+    wandb = tracking.run_logger(config, to_dict(config), out)
+    best, timer = _best_checkpoint(config, out), Timer()
+    callbacks: list[L.Callback] = [RandomState(), SpikeCounts(), timer, best]
+    p = config.probes
+    if p.raster:
+        callbacks.append(SpikeRaster(out))
+    if p.landscape_epochs:
+        line = (p.landscape_points, p.landscape_span, p.landscape_samples)
+        callbacks.append(LossLandscape(out, p.landscape_epochs, *line, config.seed))
+    loggers = [metrics, *([wandb] if wandb else [])]
+    return Run(build_trainer(config, out, callbacks, loggers), module, data, best, timer, wandb)
+
+
+def _best_checkpoint(config: Config, out: Path) -> ModelCheckpoint:
+    """Keeps the best epoch by validation, and the last; without validation the last is the best."""
+    monitor, mode = f"val/accuracy_{config.readout}", "max"
+    if config.task == "spike_trains":
+        monitor, mode = "val/loss", "min"
+    if config.trainer.limit_val_batches == 0:
+        monitor = None
+    return ModelCheckpoint(
+        out / CHECKPOINTS, "best", monitor=monitor, mode=mode, save_last=True, enable_version_counter=False
+    )
+
+
+def build_trainer(config: Config, out: Path, callbacks: list[L.Callback], loggers: list[Any]) -> L.Trainer:
+    """Lightning's Trainer; what it refuses is reported with the key's name.
+
+    Raises:
+        UserError: a combination of ``trainer.`` keys that does not exist on this machine.
+    """
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    t = config.trainer
+    options = {key: value for key, value in vars(t).items() if value is not None}
+    if t.enable_progress_bar:
+        callbacks = [*callbacks, SpikeProgressBar(refresh_rate=20)]
+    try:
+        return L.Trainer(
+            **options,
+            default_root_dir=out,
+            callbacks=callbacks,
+            logger=loggers or False,
+            gradient_clip_val=config.optim.grad_clip,
+            gradient_clip_algorithm=config.optim.grad_clip_algorithm if config.optim.grad_clip else None,
+            use_distributed_sampler=False,
+            enable_model_summary=False,
+        )
+    except (ValueError, TypeError, RuntimeError, ImportError) as error:  # MisconfigurationException is not public
+        raise UserError(f"trainer.*: Lightning refuses this combination: {error}") from None

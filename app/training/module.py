@@ -1,0 +1,185 @@
+"""The LightningModule: one step of one learning rule, and what it reports."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from app.errors import RunStopped
+from app.events import Batch
+from app.losses.objective import Objective
+from app.losses.silent import silent_neuron_penalty
+from app.metrics import SpikeMetrics
+from app.network import Network, NetworkOutput
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How weights follow gradients.
+
+    Args:
+        name: ``adam``, ``adamw`` or ``sgd``.
+        lr: learning rate at the start.
+        weight_decay: the optimiser's weight decay.
+        momentum: of ``sgd``.
+        schedule: ``constant``, or ``cosine`` from ``lr`` to 0 over all steps of the run.
+    """
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    schedule: Literal["constant", "cosine"] = "constant"
+
+
+class SpikingModule(L.LightningModule):
+    """Trains a network by Lightning's automatic optimisation; the learning rule lives in the network's backward.
+
+    Args:
+        network: the spiking network with its rule.
+        objective: the loss.
+        optimisation: optimiser and schedule.
+        silent_penalty: coefficient of the penalty that revives silent neurons (timing rule), 0 for none.
+        classes: number of classes, 0 in a task without labels.
+        config: the resolved configuration as plain containers, stored in every checkpoint.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        objective: Objective,
+        optimisation: Optimisation,
+        silent_penalty: float = 0.0,
+        classes: int = 0,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network, self.objective, self.optimisation = network, objective, optimisation
+        self.silent_penalty = silent_penalty
+        self.config = config or {}
+        sizes = [math.prod(layer.shape) for layer in network.spiking]
+        self.train_metrics = SpikeMetrics(sizes, classes)
+        self.val_metrics = SpikeMetrics(sizes, classes)
+        self.test_metrics = SpikeMetrics(sizes, classes)
+
+    def forward(self, batch: Batch) -> NetworkOutput:
+        """The network's output for a batch."""
+        return self.network(batch.events)
+
+    def loss(self, output: NetworkOutput, batch: Batch) -> Tensor:
+        """The objective, without the penalty of silent neurons."""
+        return self.objective(output.spikes_TBN, output.times_TBN, batch)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of a batch; raises RunStopped when it is not finite."""
+        output = self(batch)
+        loss = self.loss(output, batch)
+        if not math.isfinite(float(loss.detach())):
+            raise RunStopped(self._not_finite("the loss"))
+        self.train_metrics.update(output, batch.label_B, loss)
+        if self.global_step % self.trainer.log_every_n_steps == 0:
+            self._log_step(loss, output, batch)
+        return loss + self._penalty(output) if self.silent_penalty else loss
+
+    def _penalty(self, output: NetworkOutput) -> Tensor:
+        dense = [pair for pair in zip(self.network.spiking, output.layers, strict=True) if pair[0].weight.dim() == 2]
+        return sum(
+            silent_neuron_penalty(layer.weight, activity.silent_share_N, self.silent_penalty)
+            for layer, activity in dense
+        )  # type: ignore[return-value]
+
+    def _log_step(self, loss: Tensor, output: NetworkOutput, batch: Batch) -> None:
+        size = len(batch.label_B)
+        spikes = sum(activity.totals_TB.sum() for activity in output.layers) / size
+        self.log("train/loss_step", loss.detach(), batch_size=size)
+        self.log("train/spikes_per_sample_step", spikes, batch_size=size)
+        self.log("train/lr", self.optimizers().param_groups[0]["lr"], batch_size=size)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Stop before a gradient that is not finite reaches the weights, or is clipped to look finite."""
+        gradients = {name: p.grad for name, p in self.network.named_parameters() if p.grad is not None}
+        if math.isfinite(float(sum(grad.sum() for grad in gradients.values()))):
+            return
+        for name, grad in gradients.items():
+            if not torch.isfinite(grad).all():
+                raise RunStopped(self._not_finite(f"the gradient of {name}"))
+
+    def _not_finite(self, what: str) -> str:
+        return (
+            f"{what} is not finite in epoch {self.current_epoch}, step {self.global_step}; the weights of the last "
+            "checkpoint are kept; try a smaller optim.lr, optim.grad_clip_algorithm=norm or optim.schedule=cosine"
+        )
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> NetworkOutput:
+        """Add a batch to the validation metrics; callbacks see the output."""
+        output = self(batch)
+        self.val_metrics.update(output, batch.label_B, self.loss(output, batch))
+        return output
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch to the test metrics."""
+        output = self(batch)
+        self.test_metrics.update(output, batch.label_B, self.loss(output, batch))
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's training metrics."""
+        self._log_split("train", self.train_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the validation metrics; the checkpoint is chosen by them."""
+        self._log_split("val", self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the test metrics."""
+        self._log_split("test", self.test_metrics)
+
+    def _log_split(self, split: str, metrics: SpikeMetrics) -> None:
+        # already summed over processes: every rank logs the same numbers
+        values = {f"{split}/{name}": value.float() for name, value in metrics.compute().items()}
+        self.log_dict(values, batch_size=1, rank_zero_only=False, sync_dist=False)
+        metrics.reset()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The optimiser, and the learning-rate schedule by step."""
+        how = self.optimisation
+        parameters = self.network.parameters()
+        if how.name == "sgd":
+            optimizer = torch.optim.SGD(parameters, how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
+        else:
+            kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[how.name]
+            optimizer = kind(parameters, how.lr, weight_decay=how.weight_decay, fused=True)
+        if how.schedule == "constant":
+            return {"optimizer": optimizer}
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, cosine(self._total_steps()))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _total_steps(self) -> int:
+        """Optimiser steps of the whole run.
+
+        Not ``trainer.estimated_stepping_batches``: it makes Lightning drop the restored position of the loader
+        (lightning issue 20550).
+        """
+        trainer = self.trainer
+        batches = trainer.datamodule.batches_per_epoch(trainer.limit_train_batches)
+        epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else 1
+        steps = epochs * math.ceil(batches / trainer.accumulate_grad_batches)
+        return max(1, steps if trainer.max_steps < 0 else min(steps, trainer.max_steps))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the configuration, so that a checkpoint is enough to rebuild the run."""
+        checkpoint["config"] = self.config
+
+
+def cosine(total_steps: int) -> Callable[[int], float]:
+    """The factor (1 + cos(π step / total)) / 2 of the learning rate: 1 at the start, 0 from the last step on."""
+
+    def factor(step: int) -> float:
+        return (1 + math.cos(math.pi * min(step, total_steps) / total_steps)) / 2
+
+    return factor

@@ -1,0 +1,90 @@
+"""What a run says on the screen and leaves behind: the heading, the table at the end, ``summary.json``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from app import tracking
+from app.checkpoint import read_checkpoint
+from app.training.build import Run
+from app.training.start import Start
+from app.version import code_version
+
+ROWS = (
+    ("accuracy by first spike", "accuracy_first", "{:.2%}"),
+    ("accuracy by spike count", "accuracy_count", "{:.2%}"),
+    ("loss", "loss", "{:.4g}"),
+    ("spikes per sample", "spikes_per_sample", "{:.1f}"),
+    ("decision spikes per sample", "decision_spikes", "{:.1f}"),
+    ("time to first output spike (steps)", "time_to_first_spike_steps", "{:.1f}"),
+)
+
+
+def heading(start: Start, run: Run) -> str:
+    """What is about to be trained, in two lines."""
+    c = start.config
+    went_on = f", going on from {start.checkpoint} at step {start.step}" if start.checkpoint else ""
+    parameters = sum(p.numel() for p in run.module.network.parameters())
+    return (
+        f"{c.task}: {'-'.join(c.network)} ({parameters:,} parameters), T = {c.time_steps}, rule {c.rule}, "
+        f"loss {c.loss}, seed {c.seed}{went_on}\nwriting to {start.out}"
+    )
+
+
+def finish(run: Run, start: Start) -> dict[str, Any]:
+    """Write ``summary.json``, hand the summary to W&B and close it.
+
+    Returns:
+        the test metrics as plain numbers under ``test/…``, ``best_epoch`` (epochs trained when the best checkpoint was
+        written, null without one), ``train_s`` (seconds of training and validation, over all sessions of the run), and
+        what the run was.
+    """
+    metrics = {key: float(value) for key, value in run.trainer.callback_metrics.items() if key.startswith("test/")}
+    c = start.config
+    summary = {
+        "task": c.task,
+        "rule": c.rule,
+        "loss": c.loss,
+        "seed": c.seed,
+        **dict(sorted(metrics.items())),
+        "best_epoch": read_checkpoint(Path(run.chosen_path))["epoch"] + 1 if run.chosen_path else None,
+        "train_s": round(run.timer.time_elapsed("train"), 3),
+        "code_version": code_version(),
+    }
+    if run.trainer.is_global_zero:
+        partial = start.out / "summary.json.part"
+        partial.write_text(json.dumps(summary, indent=2) + "\n")
+        partial.replace(start.out / "summary.json")
+        tracking.finish(run.wandb, summary)
+    return summary
+
+
+def metrics_table(values: dict[str, float], split: str = "test") -> str:
+    """Accuracy, spikes and decision of a split, and a line for each layer, as text."""
+    prefix = f"{split}/"
+    lines = [
+        f"  {label:36}{pattern.format(values[prefix + key])}" for label, key, pattern in ROWS if prefix + key in values
+    ]
+    k = 1
+    while f"{prefix}layer{k}/spikes_per_sample" in values:
+        layer = {key: values[f"{prefix}layer{k}/{key}"] for key in LAYER_KEYS}
+        spikes, until, silent, dead = layer.values()
+        lines.append(
+            f"  {f'layer {k}':36}{spikes:.1f} spikes per sample, {until:.1f} until the decision; "
+            f"{silent:.0%} of neurons silent, {dead:.0%} in every sample"
+        )
+        k += 1
+    return "\n".join(lines)
+
+
+LAYER_KEYS = ("spikes_per_sample", "decision_spikes", "silent_share", "dead_share")
+
+
+def report(summary: dict[str, Any], out: Path) -> str:
+    """The end of a run on the screen."""
+    best = f", best epoch {summary['best_epoch']}" if summary["best_epoch"] else ""
+    files = "config.yaml, metrics.csv, summary.json, checkpoints/, raster.png, wandb/"
+    head = f"{summary['task']}, {summary['rule']} rule, test split{best}, trained in {summary['train_s']:.1f} s"
+    return f"\n{head}\n{metrics_table(summary)}\n\n{out}: {files}"

@@ -1,0 +1,31 @@
+"""Train a spiking network: ``python train.py [config=<name or path>] [key=value …]``; ``--help`` lists every key."""
+
+from __future__ import annotations
+
+from app.config import info_text
+from app.errors import run_command
+
+
+def main(argv: list[str]) -> int:
+    """Config → data, module, callbacks, loggers → fit → test."""
+    if (text := info_text(argv)) is not None:
+        print(text)
+        return 0
+
+    from app.training.build import build_run
+    from app.training.start import prepare
+    from app.training.summary import finish, heading, report
+
+    start = prepare(argv)
+    run = build_run(start.config, start.out, start.step)
+    run.print(heading(start, run))
+    run.trainer.fit(run.module, datamodule=run.data, ckpt_path=start.checkpoint)
+    run.print("\nReading the test split, once, with the best checkpoint by validation")
+    run.trainer.test(run.module, datamodule=run.data, ckpt_path=run.chosen_path, verbose=False)
+    summary = finish(run, start)
+    run.print(report(summary, start.out))
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)
