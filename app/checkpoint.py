@@ -21,7 +21,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         UserError: the file is missing, damaged or foreign.
     """
     if not path.is_file():
-        raise UserError(f"ckpt={path}: there is no such checkpoint; give a .ckpt file, or ckpt=last with out=<the run's folder>")
+        remedy = "give a .ckpt file, or ckpt=last with out=<the run's folder>"
+        raise UserError(f"ckpt={path}: there is no such checkpoint; {remedy}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile):

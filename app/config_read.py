@@ -45,7 +45,7 @@ def parse_arguments(argv: Sequence[str]) -> dict[str, Any]:
 def _split(argument: str) -> tuple[str, str]:
     name, equals, value = (part.strip() for part in argument.removeprefix("--").partition("="))
     if has_control(argument):
-        raise UserError(f"argument {argument!r} holds a control character: write it without")
+        raise UserError(f"argument {brief(argument)} holds a control character: write it without")
     if not name or not equals:
         close = [f"{argument}=VALUE"] if name in keys() else get_close_matches(argument.replace("_", "-"), FLAGS, 1)
         raise UserError(f"expected key=value, got {brief(argument)}{did_you_mean(close) or f'; {HELP} lists all keys'}")

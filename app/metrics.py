@@ -22,8 +22,8 @@ class SpikeMetrics(Metric):
     ``compute`` returns, with L layers and C classes:
 
     - ``loss``: mean over samples;
-    - ``accuracy_first``, ``accuracy_count``: share of samples whose label is the class that fires first, that fires most;
-    - ``classC/accuracy_first``, ``classC/accuracy_count``: the same among the samples of one class (absent classes left out);
+    - ``accuracy_first``, ``accuracy_count``: share of samples whose label is the class that fires first, fires most;
+    - ``classC/accuracy_first``, ``classC/accuracy_count``: the same among the samples of one class, if there are any;
     - ``spikes_per_sample``, ``layerL/spikes_per_sample``: spikes of all non-input neurons in the whole window;
     - ``decision_spikes``, ``layerL/decision_spikes``: of these, the ones up to and including the step of the sample's
       first output spike (all of them where no output neuron fires);

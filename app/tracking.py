@@ -1,4 +1,4 @@
-"""Weights & Biases: the only file that imports wandb. A run is stored on disk by default and never depends on a server."""
+"""Weights & Biases: the only file that imports wandb. A run is stored on disk by default and needs no server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run_logger(config: Config, settings: dict[str, Any], out: Path) -> WandbLogg
         return None
     mode = config.tracking.mode
     if mode == "online" and not _logged_in():
-        rank_zero_warn("W&B: not logged in, so the run is stored offline; run 'wandb login' first, or 'wandb sync' later")
+        rank_zero_warn("W&B: not logged in, the run is stored offline; use 'wandb login' before or 'wandb sync' later")
         mode = "offline"
     for attempt in (mode, "offline"):
         logger = _logger(config, settings, out, attempt)
@@ -42,7 +42,8 @@ def run_logger(config: Config, settings: dict[str, Any], out: Path) -> WandbLogg
             _ = logger.experiment
             return logger
         except Exception as error:
-            rank_zero_warn(f"W&B cannot start {attempt} ({type(error).__name__}: {error}); metrics.csv is complete without it")
+            reason = f"{type(error).__name__}: {error}"
+            rank_zero_warn(f"W&B cannot start {attempt} ({reason}); metrics.csv is complete without it")
     return None
 
 

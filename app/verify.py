@@ -1,9 +1,9 @@
 """Replay golden files through every backend of this machine: ``python -m app.verify PATH… [--tolerance 1e-5]``.
 
 A golden file (``.npz``) holds one case computed by an independent implementation: input, weights, spikes, loss and all
-gradients. The command prints a line per case and backend, and a total. Exit code 0: everything agrees; 1: a spike differs
-or an error exceeds the tolerance; 2: a file is unusable. Errors are relative in the L2 norm, absolute where the reference
-is zero.
+gradients. The command prints a line per case and backend, and a total. Exit code 0: everything agrees; 1: a spike
+differs or an error exceeds the tolerance; 2: a file is unusable. Errors are relative in the L2 norm, absolute where the
+golden array is zero.
 """
 
 from __future__ import annotations
@@ -33,10 +33,20 @@ from app.neuron.surrogate import Exponential
 from app.readout import decision_steps
 from app.rules.rule import Rule, activation, antlr, timing
 
-META_KEYS = (
-    "network T B rule loss alpha_v alpha_i beta_i beta_v beta_bias threshold ste_alpha ste_beta softmax_beta "
-    "lambda_nospike no_spike_penalty kappa_exp kappa_extend grad_clip"
-).split()
+NAMES = ("network", "rule", "loss")
+SIZES = ("T", "B")
+CONSTANTS = (
+    "alpha_v",
+    "alpha_i",
+    "beta_i",
+    "beta_v",
+    "beta_bias",
+    "threshold",
+    "ste_alpha",
+    "ste_beta",
+    "softmax_beta",
+)
+CONSTANTS += ("lambda_nospike", "no_spike_penalty", "kappa_exp", "kappa_extend", "grad_clip")
 
 
 @dataclass
@@ -124,10 +134,10 @@ def read_case(path: Path) -> Case:
         raise UserError(f"{path}: not a golden file: it has no 'meta'") from None
     except (OSError, ValueError, TypeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path}: cannot be read as a golden file (.npz): {error or type(error).__name__}") from None
-    missing = [key for key in META_KEYS if not isinstance(meta, dict) or key not in meta]
+    missing = [key for key in (*NAMES, *SIZES, *CONSTANTS) if not isinstance(meta, dict) or key not in meta]
     if missing:
         raise UserError(f"{path}: 'meta' lacks {', '.join(missing)}; write the file again with all keys")
-    tensors = {key: torch.from_numpy(np.ascontiguousarray(a)) for key, a in arrays.items() if a.dtype.kind in "iufb"}
+    tensors = {key: torch.from_numpy(np.array(a)) for key, a in arrays.items() if a.dtype.kind in "iufb"}
     case = Case(str(meta.get("name", path.stem)), path, meta, tensors)
     _check(case)
     return case
@@ -136,9 +146,11 @@ def read_case(path: Path) -> Case:
 def _check(case: Case) -> None:
     """Refuse a file whose constants or arrays do not fit the network that it names."""
     meta, where = case.meta, case.path
-    numbers = [meta[key] for key in META_KEYS if key not in ("network", "rule", "loss")]
-    if not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
-        raise UserError(f"{where}: every constant in 'meta' must be a finite number")
+    for key in (*SIZES, *CONSTANTS):
+        good = isinstance(meta[key], int) and meta[key] > 0 if key in SIZES else isinstance(meta[key], int | float)
+        if not (good and math.isfinite(meta[key])):
+            needed = "positive integer" if key in SIZES else "finite number"
+            raise UserError(f"{where}: {key}={meta[key]!r} in 'meta' must be a {needed}")
     if meta["loss"] not in ("count", "latency", "train"):
         raise UserError(f"{where}: loss {meta['loss']!r} is unknown; known are count, latency, train")
     if meta.get("term_length", meta["T"]) != meta["T"]:
@@ -150,9 +162,10 @@ def _check(case: Case) -> None:
     outputs = (network.spiking[-1].shape[0],)
     shapes = {"input": (*batch_time, *network.input_shape), "loss": (), "label": (meta["B"],)}
     shapes |= {"dL_dS_out": (*batch_time, *outputs), "dL_dt_out": (*batch_time, *outputs)}
-    shapes |= {"count": {"target_count": (meta["B"], *outputs)}, "train": {"target_spikes": (*batch_time, *outputs)}}.get(
-        meta["loss"], {}
-    )
+    shapes |= {
+        "count": {"target_count": (meta["B"], *outputs)},
+        "train": {"target_spikes": (*batch_time, *outputs)},
+    }.get(meta["loss"], {})
     for k, layer in enumerate(network.spiking, 1):
         parameters = {"weight": tuple(layer.weight.shape), "bias": tuple(layer.bias.shape)}
         shapes |= {f"layer{k}.{key}": shape for key, shape in parameters.items()}
@@ -162,7 +175,9 @@ def _check(case: Case) -> None:
         if key not in case.arrays:
             raise UserError(f"{where}: array {key!r} is missing; write the file again with it")
         if tuple(case.arrays[key].shape) != shape:
-            raise UserError(f"{where}: array {key!r} has shape {tuple(case.arrays[key].shape)}, the network needs {shape}")
+            raise UserError(
+                f"{where}: array {key!r} has shape {tuple(case.arrays[key].shape)}, the network needs {shape}"
+            )
     label = case.arrays["label"]
     if label.is_floating_point() or not bool(((label >= 0) & (label < outputs[0])).all()):
         raise UserError(f"{where}: array 'label' must hold classes from 0 to {outputs[0] - 1}")

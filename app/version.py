@@ -9,7 +9,7 @@ from app import __version__
 
 
 def code_version() -> str:
-    """The release, and the git commit when the code runs from a checkout ("0.1.0+g1a2b3c4", with ".dirty" if changed)."""
+    """The release, and from a checkout the git commit: "0.1.0+g1a2b3c4d5e6f", with ".dirty" behind if changed."""
     folder = Path(__file__).resolve().parent
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty=.dirty", "--exclude=*", "--abbrev=12"]
     try:

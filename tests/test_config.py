@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib.util
 import re
 import subprocess
@@ -21,10 +22,10 @@ from app.config import (
     help_text,
     info_text,
     load_config,
-    parse_arguments,
     to_dict,
     to_yaml,
 )
+from app.config_read import flatten
 from app.config_schema import keys, sections, value_of
 from app.errors import UserError
 
@@ -64,11 +65,10 @@ def test_every_file_holds_only_differences_and_says_what_it_is(name: str) -> Non
     assert path.read_text(encoding="utf-8").startswith("# ")
     values = OmegaConf.to_container(OmegaConf.load(path))
     assert isinstance(values, dict)
-    needed = {"task", "rule"}
-    below = load_config([f"config={values['_base_']}"]) if "_base_" in values else Config()
-    for key in parse_arguments([f"{part}={value}" for part, value in values.items() if part in keys()]):
-        assert key in needed or value_of(below, key) != values[key]
-    assert "config" not in values
+    below = load_config([f"config={values.pop('_base_')}"]) if "_base_" in values else Config()
+    config = load_config([f"config={name}"])
+    for key, _ in flatten(values):
+        assert key in ("task", "rule") or value_of(config, key) != value_of(below, key), key
 
 
 def test_every_task_and_rule_has_a_file() -> None:
@@ -310,7 +310,7 @@ def test_any_text_that_is_accepted_survives_a_file(tmp_path: Path, text: str) ->
         ("out=${", "malformed reference"),
         ("out=\\${x}", "still holds '${'"),
         ("out=???", "out expects text or null, got '???'"),
-        ("data.root=", "data.root has an empty value: write data.root=VALUE"),
+        ("data.root=", "'data.root' has an empty value: write data.root=VALUE"),
         ("optim.grad_clip=", "write optim.grad_clip=VALUE or optim.grad_clip=null"),
         ("foo", "expected key=value, got 'foo'"),
         ("--optim.lr", "did you mean '--optim.lr=VALUE'?"),
@@ -368,9 +368,9 @@ def test_an_unknown_key_of_a_known_group_lists_the_group() -> None:
         ("null: 3\n", "bad.yaml is not valid YAML"),
         ("config: mnist\n", "write '_base_: other'"),
         ("_base_: [a]\n", "_base_ takes the name of one file"),
-        ("_base_: gud\n", "did you mean 'good'? available: bad, good"),
+        ("_base_: goodd\n", "did you mean 'good'? available: bad, good"),
         ("[" * 5000, "bad.yaml is not valid YAML"),
-        ("out: ''\n", "out"),
+        ("out: ''\n", "out holds empty text: give a value or null"),
         ('out: "\\a"\n', "control character"),
         ("data: {root: ' '}\n", "data.root holds empty text"),
         ("tracking: {name: !!binary aGVsbG8=}\n", "tracking.name expects text"),
@@ -378,10 +378,7 @@ def test_an_unknown_key_of_a_known_group_lists_the_group() -> None:
 )
 def test_a_bad_file_is_named(tmp_path: Path, text: str, message: str) -> None:
     write(tmp_path, bad=text, good="seed: 1\n")
-    if text == "out: ''\n":
-        assert load_config(["config=bad"], tmp_path).out == "runs/digits-antlr-latency-s0"
-    else:
-        assert message in refusal("config=bad", configs=tmp_path)
+    assert message in refusal("config=bad", configs=tmp_path)
 
 
 def test_files_that_are_not_there_or_not_readable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -428,7 +425,7 @@ def test_flags_are_taken_anywhere() -> None:
 def test_trainer_keys_are_lightnings() -> None:
     package = importlib.util.find_spec("lightning")
     assert package is not None
-    source = Path(list(package.submodule_search_locations or [])[0], "pytorch/trainer/trainer.py")
+    source = Path(next(iter(package.submodule_search_locations or [])), "pytorch/trainer/trainer.py")
     tree = ast.parse(source.read_text(encoding="utf-8"))
     trainer = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Trainer")
     init = next(node for node in trainer.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
@@ -448,11 +445,12 @@ NAMES = st.one_of(
     st.sampled_from([*keys(), *sections(), "", "config", "a..b", "optim.", ".lr", "optim.lr.x", "optim[lr]", "_base_"]),
     st.text(max_size=8),
 )
+WORDS = """
+    null ~ true 1e-4 -1 0 0.5 nan inf 1e400 0x1F ${oops} ${seed} ${optim} ${ ${oc.env:HOME} ??? [] {} [1,2] [[1]] [null]
+    {a:1} [a [,] {[1]:2} !!binary &x *x auto antlr count sgd mnist_antlr /etc . .. / 64-true 1:30 '' " -
+"""
 VALUES = st.one_of(
-    st.sampled_from(
-        "null ~ true 1e-4 -1 0 0.5 nan inf 1e400 0x1F ${oops} ${seed} ${optim} ${ ${oc.env:HOME} ??? [] {} [1,2] [[1]] "
-        "[null] {a:1} [a [,] {[1]:2} !!binary&x *x auto antlr count sgd mnist_antlr /etc . .. / 64-true 1:30 '' \" -".split()
-    ),
+    st.sampled_from(WORDS.split()),
     st.integers().map(str),
     st.floats().map(str),
     st.text(max_size=12),
@@ -472,9 +470,7 @@ ARGUMENTS = st.one_of(
 @given(st.lists(ARGUMENTS, max_size=4))
 @settings(max_examples=300, deadline=None)
 def test_whatever_is_typed_gives_settings_or_one_sentence(argv: list[str]) -> None:
-    try:
+    with contextlib.suppress(UserError):
         info_text(argv)
         config = load_config([argument for argument in argv if argument != "--print-config"])
         assert from_dict(to_dict(config)) == config
-    except UserError as error:
-        assert len(str(error)) < 2000

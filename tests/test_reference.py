@@ -30,7 +30,7 @@ def some_spikes(spikes):
 
 
 def test_hand_computed_trace():
-    """α_V = α_I = ½, β = 1, θ = 1, no bias: I = 0.6 0.3 0.75 0.6, V = 0.6 0.6 1.05 0.6, one spike, then a fresh start."""
+    """α_V = α_I = ½, β = 1, θ = 1, no bias: V reaches 1.05 at step 2, one spike, then a fresh start."""
     neuron = Neuron(0.5, 0.5, 1.0, 1.0, 1.0, 1.0)
     drive = torch.tensor([0.6, 0.0, 0.6, 0.6], dtype=torch.float64).view(4, 1, 1)
     run = forward(drive, torch.zeros(1, dtype=torch.float64), neuron, keep_current=True)
@@ -162,7 +162,7 @@ def crossing_time(weight_M, starts_M, dt, horizon=3.0, tau_v=1.0, tau_i=0.5):
     One neuron in float64 through the reference loop; also the spike's step and what the timing rule needs.
     """
     steps = round(horizon / dt)
-    # the continuous PSP (e^{−t/τ_V} − e^{−t/τ_I}) / (1/τ_I − 1/τ_V), sampled: β_I β_V Σ_k α_I^k α_V^{t−k} with β_I β_V = dt
+    # the continuous PSP (e^{−t/τ_V} − e^{−t/τ_I}) / (1/τ_I − 1/τ_V), sampled with steps of dt
     alpha_v, alpha_i = (float(torch.exp(torch.tensor(-dt / tau, dtype=torch.float64))) for tau in (tau_v, tau_i))
     # in units so large that the clamp of V* at 0.01 per step is never reached, however small dt
     neuron = Neuron(alpha_v, alpha_i, beta_v=1e4 * dt, beta_i=1.0, beta_bias=dt, threshold=1.5e3)
@@ -197,7 +197,7 @@ def timing_errors():
                 shifted = weight.clone()
                 shifted[0, i] += sign * 1e-6
                 numeric[0, i] += sign * interpolated(shifted, spikes, neuron, dt)[0] / 2e-6
-        rows.append((dt, float(((parameter.grad - numeric).norm() / numeric.norm()))))
+        rows.append((dt, float((parameter.grad - numeric).norm() / numeric.norm())))
     return rows
 
 

@@ -32,7 +32,7 @@ class RandomState(L.Callback):
         ranks = state_dict["ranks"]
         self.pending = ranks[dist.get_rank() % len(ranks) if dist.is_initialized() else 0]
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Put the state back, after everything that draws random numbers while setting up."""
         if self.pending is None:
             return

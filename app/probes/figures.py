@@ -24,9 +24,10 @@ def raster(layers: Sequence[tuple[str, Tensor]], decision_step: int, title: str,
     axes = figure.subplots(len(layers), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
     for ax, (name, spikes) in zip(axes, layers, strict=True):
         steps, neurons = spikes.nonzero(as_tuple=True)
-        ax.scatter(steps.tolist(), neurons.tolist(), s=14 if spikes.shape[1] <= 100 else 5, marker="|", c=INK, lw=0.8)
+        size = 40 if spikes.shape[1] <= 20 else 14 if spikes.shape[1] <= 100 else 6
+        ax.scatter(steps.tolist(), neurons.tolist(), s=size, marker="|", c=INK, lw=1, zorder=3)
         if decision_step < time_steps:
-            ax.axvline(decision_step, color=ACCENT, lw=1)
+            ax.axvline(decision_step, color=ACCENT, lw=3, alpha=0.3)
         ax.set_ylabel(f"{name}\n{spikes.shape[1]} neurons\n{len(steps)} spikes", fontsize=8)
         ax.set_ylim(spikes.shape[1] - 0.5, -0.5)
         ax.grid(axis="x", color=GRID, lw=0.5)

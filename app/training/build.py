@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from dataclasses import dataclass
 from math import prod
@@ -139,13 +140,24 @@ class Run:
 
     @property
     def chosen_path(self) -> str | None:
-        """The best checkpoint by validation; None when there is none (no epoch was run), then the weights as they are."""
+        """The best checkpoint by validation; None when no epoch was run, then the weights are tested as they are."""
         return self.best.best_model_path or None
 
     def print(self, text: str) -> None:
         """Print once, not once per process."""
         if self.trainer.is_global_zero:
             print(text, flush=True)
+
+
+def quiet() -> None:
+    """Keep Lightning's notices that a user can do nothing about off the screen; its warnings of substance stay."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for notice in (
+        ".*does not have many workers.*",
+        ".*LeafSpec.*",
+        ".*Checkpoint directory .* exists and is not empty.*",
+    ):
+        warnings.filterwarnings("ignore", message=notice)
 
 
 def build_run(config: Config, out: Path, resumed_step: int | None) -> Run:
@@ -156,6 +168,7 @@ def build_run(config: Config, out: Path, resumed_step: int | None) -> Run:
         out: the run's folder.
         resumed_step: the step of the checkpoint that the run goes on from, None for a new run.
     """
+    quiet()
     L.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config)
     data = build_data(config, module.network)
@@ -193,8 +206,6 @@ def build_trainer(config: Config, out: Path, callbacks: list[L.Callback], logger
     Raises:
         UserError: a combination of ``trainer.`` keys that does not exist on this machine.
     """
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
     t = config.trainer
     options = {key: value for key, value in vars(t).items() if value is not None}
     if t.enable_progress_bar:

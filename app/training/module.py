@@ -141,7 +141,7 @@ class SpikingModule(L.LightningModule):
 
     def _log_split(self, split: str, metrics: SpikeMetrics) -> None:
         # already summed over processes: every rank logs the same numbers
-        values = {f"{split}/{name}": value.float() for name, value in metrics.compute().items()}
+        values = {f"{split}/{name}": value for name, value in metrics.compute().items()}
         self.log_dict(values, batch_size=1, rank_zero_only=False, sync_dist=False)
         metrics.reset()
 
