@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -18,7 +19,12 @@ class RunStopped(RuntimeError):
 def run_command(main: Callable[[list[str]], int | None]) -> NoReturn:
     """Run a command's ``main(argv)`` and leave with its exit code; errors for the user become one sentence."""
     try:
-        raise SystemExit(main(sys.argv[1:]) or 0)
+        code = main(sys.argv[1:]) or 0
+        sys.stdout.flush()
+        raise SystemExit(code)
+    except BrokenPipeError:  # the reader of a pipe, such as head, has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
     except (UserError, RunStopped) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         raise SystemExit(2 if isinstance(error, UserError) else 1) from None

@@ -25,8 +25,8 @@ from app.config import (
     to_dict,
     to_yaml,
 )
-from app.config_read import flatten
-from app.config_schema import keys, sections, value_of
+from app.config.read import flatten
+from app.config.schema import keys, sections, value_of
 from app.errors import UserError
 
 FILES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, Timer
 from lightning.pytorch.loggers import WandbLogger
 
@@ -177,7 +178,7 @@ def build_run(config: Config, out: Path, resumed_step: int | None) -> Run:
         metrics.forget_from(resumed_step)
     wandb = tracking.run_logger(config, to_dict(config), out)
     best, timer = _best_checkpoint(config, out), Timer()
-    callbacks: list[L.Callback] = [RandomState(), SpikeCounts(), timer, best]
+    callbacks: list[L.Callback] = [RandomState(), SpikeCounts(), timer, best, _last_checkpoint(config, out)]
     p = config.probes
     if p.raster:
         callbacks.append(SpikeRaster(out))
@@ -189,15 +190,22 @@ def build_run(config: Config, out: Path, resumed_step: int | None) -> Run:
 
 
 def _best_checkpoint(config: Config, out: Path) -> ModelCheckpoint:
-    """Keeps the best epoch by validation, and the last; without validation the last is the best."""
+    """Keeps the best validation in ``best.ckpt``; without validation the newest state is the best."""
     monitor, mode = f"val/accuracy_{config.readout}", "max"
     if config.task == "spike_trains":
         monitor, mode = "val/loss", "min"
     if config.trainer.limit_val_batches == 0:
         monitor = None
-    return ModelCheckpoint(
-        out / CHECKPOINTS, "best", monitor=monitor, mode=mode, save_last=True, enable_version_counter=False
-    )
+    return ModelCheckpoint(out / CHECKPOINTS, "best", monitor=monitor, mode=mode, enable_version_counter=False)
+
+
+def _last_checkpoint(config: Config, out: Path) -> ModelCheckpoint:
+    """Keeps the newest state in ``last.ckpt``, from which a run goes on; ``save_last`` would skip epochs that are not
+    the best so far.
+    """
+    every = config.trainer.check_val_every_n_epoch
+    how = {"every_n_epochs": every, "save_on_train_epoch_end": True, "enable_version_counter": False}
+    return ModelCheckpoint(out / CHECKPOINTS, "last", **how)
 
 
 def build_trainer(config: Config, out: Path, callbacks: list[L.Callback], loggers: list[Any]) -> L.Trainer:
@@ -208,6 +216,7 @@ def build_trainer(config: Config, out: Path, callbacks: list[L.Callback], logger
     """
     t = config.trainer
     options = {key: value for key, value in vars(t).items() if value is not None}
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads it, and filling costs a pass over it
     if t.enable_progress_bar:
         callbacks = [*callbacks, SpikeProgressBar(refresh_rate=20)]
     try:

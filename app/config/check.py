@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from app.config_schema import BOUNDS, Config, Key, LossName, keys, value_of
+from app.config.schema import BOUNDS, Config, Key, LossName, keys, value_of
 from app.errors import UserError
 
 TIME_STEPS = {"digits": 100, "mnist": 100, "nmnist": 300, "spike_trains": 100}

@@ -15,8 +15,8 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from app.config_check import has_control
-from app.config_schema import keys, sections
+from app.config.check import has_control
+from app.config.schema import keys, sections
 from app.errors import UserError
 
 COMMAND_LINE = "the command line"

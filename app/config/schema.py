@@ -1,6 +1,6 @@
 """Every setting of the application: key, type, default, meaning and range, each written once.
 
-:mod:`app.config` fills these dataclasses from a file and the command line, :mod:`app.config_help` prints them.
+:mod:`app.config` fills these dataclasses from a file and the command line, :mod:`app.config.help` prints them.
 """
 
 # ruff: noqa: RUF009 - key() is dataclasses.field() and makes a new default for every object
@@ -101,10 +101,10 @@ class DataConfig:
     val_samples: int | None = key(None, "training samples held out for validation; null = the task's own split", ge=1)
     latency_min_steps: int = key(0, "digits, mnist: step at which the brightest pixel fires", ge=0)
     latency_max_steps: int = key(24, "digits, mnist: step at which the darkest pixel that fires would fire", ge=0)
-    duration_ms: float = key(300.0, "nmnist: length of a recording in ms; one step is duration_ms / time_steps", gt=0)
+    duration_ms: int = key(300, "nmnist: length of a recording in ms; one step is duration_ms / time_steps", ge=1)
     first_event_only: bool = key(False, "nmnist: keep the first event of each input only (single-spike coding)")
-    input_rate: float = key(0.05, "spike_trains: spike probability per step of each input train", ge=0, le=1)
-    target_rate: float = key(0.02, "spike_trains: spike probability per step of each target train", ge=0, le=1)
+    input_rate: float = key(0.05, "spike_trains: spike probability per step of each input train", gt=0, le=1)
+    target_rate: float = key(0.02, "spike_trains: spike probability per step of each target train", gt=0, le=1)
 
 
 @dataclass
@@ -172,7 +172,7 @@ class Config:
     readout: ReadoutName | None = key(None, "prediction that selects the best checkpoint; null = by loss")
     seed: int = key(0, "seed of weights, data order and random tasks", ge=0)
     engine: Literal["auto", "reference", "numba"] = key("auto", "time loops: plain PyTorch, numba, or the faster")
-    time_steps: int | None = key(None, "steps per sample; null = by task (nmnist: 300, others: 100)", ge=1, le=100_000)
+    time_steps: int | None = key(None, "steps per sample; null = by task (nmnist: 300, others: 100)", ge=1, le=32_767)
     network: list[str] | None = key(
         None, "input shape, then fcN, convCcK, apoolP, mpoolP, flatten, e.g. [64,fc200,fc10]; null = by task"
     )

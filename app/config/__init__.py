@@ -2,7 +2,7 @@
 
     config = load_config(["task=mnist", "optim.lr=1e-4"])
 
-:mod:`app.config_schema` declares the keys, :mod:`app.config_check` fills in what depends on task and rule and refuses
+:mod:`app.config.schema` declares the keys, :mod:`app.config.check` fills in what depends on task and rule and refuses
 what cannot work. Everything a user can get wrong is answered by a :class:`~app.errors.UserError`.
 """
 
@@ -17,9 +17,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 
-from app.config_check import complete, fill_choices
-from app.config_help import help_text
-from app.config_read import (
+from app.config.check import complete, fill_choices
+from app.config.help import help_text
+from app.config.read import (
     COMMAND_LINE,
     HELP,
     PRINT_CONFIG,
@@ -33,7 +33,7 @@ from app.config_read import (
     parse_arguments,
     read_layers,
 )
-from app.config_schema import (
+from app.config.schema import (
     Config,
     DataConfig,
     Key,
@@ -69,7 +69,7 @@ __all__ = [
     "to_yaml",
 ]
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 CHOICES = ("loss", "readout", "time_steps", "network")
 """Keys whose null is filled in before ``${...}`` is resolved, so that ``out: runs/${loss}`` never reads null."""
 

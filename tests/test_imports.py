@@ -1,0 +1,77 @@
+"""Imports point downward only (docs/DESIGN: the plan), and only one file knows wandb."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+APP = Path(__file__).parent.parent / "app"
+LAYERS = [
+    {"app", "app.errors"},
+    {"app.events", "app.neuron", "app.version"},
+    {"app.activity", "app.config", "app.kernels", "app.readout"},
+    {"app.rules", "app.losses", "app.data", "app.probes"},
+    {"app.network"},
+    {"app.metrics", "app.metrics_file", "app.checkpoint"},
+    {"app.training.module", "app.callbacks", "app.tracking"},
+    {"app.training"},
+    {"app.verify", "app.evaluate"},
+]
+FILES = sorted(APP.rglob("*.py"))
+READS_CONFIG = {"app.config", "app.tracking", "app.training", "app.evaluate"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(APP.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def unit_of(name: str) -> tuple[int, str]:
+    """The layer and the unit (the longest listed prefix) that a module belongs to."""
+    best = max(
+        ((unit, rank) for rank, units in enumerate(LAYERS) for unit in units if f"{name}.".startswith(f"{unit}.")),
+        key=lambda pair: len(pair[0]),
+    )
+    return best[1], best[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_point_downward(path):
+    name = module_name(path)
+    rank, unit = unit_of(name)
+    for other in imported(path):
+        if other.startswith("app.") and (APP.parent / Path(*other.split("."))).with_suffix(".py").exists():
+            other_rank, other_unit = unit_of(other)
+            assert other_unit == unit or other_rank < rank, f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_every_module_has_a_place_in_the_plan(path):
+    assert unit_of(module_name(path))[1] != "app" or module_name(path) == "app"
+
+
+def test_only_tracking_imports_wandb():
+    assert [module_name(p) for p in FILES if any(i.split(".")[0] == "wandb" for i in imported(p))] == ["app.tracking"]
+
+
+def test_the_core_needs_neither_omegaconf_nor_lightning():
+    core = [p for p in FILES if unit_of(module_name(p))[0] <= 4 and not module_name(p).startswith(("app.config", "app.data"))]
+    assert len(core) > 15
+    for path in core:
+        assert not {i.split(".")[0] for i in imported(path)} & {"omegaconf", "lightning", "wandb"}, path
+
+
+def test_config_objects_are_read_in_few_places():
+    for path in FILES:
+        if any(i.startswith("app.config") for i in imported(path)):
+            assert any(module_name(path).startswith(unit) for unit in READS_CONFIG), path
