@@ -1,0 +1,1 @@
+"""Data sets as event lists: encoders, samplers that resume exactly, and one LightningDataModule per task."""

@@ -1,0 +1,99 @@
+"""N-MNIST: MNIST digits recorded by an event camera that moved in three saccades (SPEC section 4)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+from app.data.base import EventDataModule, Split
+from app.data.cache import cached_arrays
+from app.data.checks import check_range
+from app.data.event_arrays import EventArrays
+from app.data.event_dataset import EventDataset
+from app.data.nmnist_files import Recording, download_recordings, find_folder, list_recordings
+from app.data.nmnist_parsing import SENSOR_SHAPE, Binning, parse_recordings
+from app.data.split import split_train_val
+from app.errors import UserError
+
+PARSER_VERSION = 1
+VAL_SHARE = 6
+
+
+class NMNISTDataModule(EventDataModule):
+    """N-MNIST in time bins: events at t < ``duration_ms``, at most one spike per pixel, polarity and bin.
+
+    Recordings are looked for in ``root/{Train,Test}/<label>/<index>.bin`` and ``root/NMNIST/...``, complete or not,
+    else downloaded. The spikes are cached in ``cache`` and mapped from there.
+
+    Args:
+        root: the folder that holds, or will hold, the recordings; may be read-only if it holds them.
+        cache: the folder for the parsed spikes.
+        time_steps: T; ``duration_ms`` must divide into so many bins of whole microseconds.
+        val_samples: size of the validation split; by default a sixth of the training recordings (10,000 of 60,000).
+        duration_ms: the length of the window.
+        first_event_only: each input keeps only its first event (single-spike coding).
+        **loading: see :class:`EventDataModule`.
+    """
+
+    input_shape = SENSOR_SHAPE
+    num_classes = 10
+
+    def __init__(
+        self,
+        root: str | Path,
+        cache: str | Path,
+        *,
+        time_steps: int = 300,
+        val_samples: int | None = None,
+        duration_ms: int = 300,
+        first_event_only: bool = False,
+        **loading: Any,
+    ) -> None:
+        super().__init__(time_steps=time_steps, **loading)
+        check_range("data.duration_ms", duration_ms, 1)
+        bin_us, remainder = divmod(duration_ms * 1000, time_steps)
+        if remainder:
+            raise UserError(
+                f"data.duration_ms = {duration_ms} does not divide into time_steps = {time_steps} bins of whole "
+                f"microseconds: set time_steps to a divisor, for example {duration_ms}."
+            )
+        self.root, self.cache = Path(root).expanduser(), Path(cache).expanduser()
+        self.val_samples = val_samples
+        self.binning = Binning(time_steps, int(bin_us), first_event_only)
+
+    def prepare(self, split: Split) -> None:
+        """Download the split unless it is there, and cache its spikes."""
+        self._load(split)
+
+    def load_train_val(self) -> tuple[EventDataset, EventDataset]:
+        """The recordings in ``Train``, divided by the seed."""
+        arrays = self._load("train")
+        val_samples = len(arrays) // VAL_SHARE if self.val_samples is None else self.val_samples
+        train, val = split_train_val(len(arrays), val_samples, self.seed, f"data.root = {self.root}")
+        dataset = EventDataset(arrays, self.time_steps, self.input_shape)
+        return dataset.subset(train), dataset.subset(val)
+
+    def load_test(self) -> EventDataset:
+        """The recordings in ``Test``."""
+        return EventDataset(self._load("test"), self.time_steps, self.input_shape)
+
+    def _load(self, split: Split) -> EventArrays:
+        folder = find_folder(self.root, split)
+        if folder is None:
+            download_recordings(self.root, split)
+            folder = find_folder(self.root, split)
+            assert folder is not None
+        recordings = list_recordings(folder)
+        path = self.cache / f"nmnist-{split}-{self._cache_key(recordings)}.events"
+        return cached_arrays(path, lambda: parse_recordings(recordings, self.binning))
+
+    def _cache_key(self, recordings: Sequence[Recording]) -> str:
+        """16 hex digits over everything that the parsed spikes depend on."""
+        digest = hashlib.sha256(json.dumps([PARSER_VERSION, astuple(self.binning)]).encode())
+        for path, label, size, mtime_ns in recordings:
+            digest.update(f"{label}/{path.name}\0{size}\0{mtime_ns}\n".encode())
+        return digest.hexdigest()[:16]

@@ -1,0 +1,265 @@
+"""The application as a user runs it: train, resume, evaluate; in one process, on the embedded digits."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import train
+from app import evaluate
+from app.errors import run_command
+
+ROOT = Path(__file__).parent.parent
+FAST = ["network=[64,fc20,fc10]", "time_steps=30", "trainer.enable_progress_bar=false", "tracking.mode=disabled"]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*argv: str) -> Path:
+    """Train, and return the run's folder."""
+    out = next((a.removeprefix("out=") for a in argv if a.startswith("out=")), "runs/digits-antlr-latency-s0")
+    given = {argument.split("=")[0] for argument in argv}
+    assert train.main([*(a for a in FAST if a.split("=")[0] not in given), *argv]) == 0
+    return Path(out)
+
+
+def rows(out: Path) -> list[dict[str, str]]:
+    with (out / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return torch.load(out / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_run_leaves_everything_behind(capsys):
+    out = run("trainer.max_epochs=2", "probes.landscape_epochs=[0,2]", "probes.landscape_points=3")
+    printed = capsys.readouterr().out
+    for words in ("accuracy by first spike", "decision spikes", "layer 2", "writing to", "summary.json"):
+        assert words in printed
+    summary = json.loads((out / "summary.json").read_text())
+    for key in ("accuracy_first", "accuracy_count", "spikes_per_sample", "decision_spikes", "time_to_first_spike_steps"):
+        assert f"test/{key}" in summary
+    assert summary["best_epoch"] in (1, 2)
+    assert summary["train_s"] > 0
+    assert 0.2 < summary["test/accuracy_first"] <= 1
+    assert f"{summary['test/accuracy_first']:.2%}" in printed
+    for name in ("config.yaml", "raster.png", "checkpoints/last.ckpt", "checkpoints/best.ckpt", "landscape/epoch0.png"):
+        assert (out / name).stat().st_size > 100, name
+    assert len((out / "landscape/epoch2.csv").read_text().splitlines()) == 4
+    validated = [row for row in rows(out) if row["val/accuracy_first"]]
+    assert len(validated) == 2
+    assert float(validated[1]["train/loss"]) < float(validated[0]["train/loss"])
+    for key in ("layer1/spikes_per_sample", "layer1/silent_share", "class3/accuracy_first", "decision_spikes_p90"):
+        assert validated[0][f"val/{key}"] != ""
+
+
+def test_the_same_command_gives_the_same_numbers_and_another_seed_does_not():
+    one, two, other = (run("trainer.max_epochs=1", f"out={name}", f"seed={seed}") for name, seed in zip("abc", (3, 3, 4)))
+    assert rows(one) == rows(two)
+    assert same(weights(one), weights(two))
+    assert not same(weights(one), weights(other))
+
+
+@pytest.mark.parametrize("extra", [[], ["optim.name=sgd", "optim.momentum=0.5", "data.num_workers=1"]], ids=["adam", "sgd"])
+def test_a_resumed_run_equals_the_uninterrupted_one(extra, capsys):
+    whole = run("out=whole", "trainer.max_epochs=3", *extra)
+    run("out=part", "trainer.max_epochs=2", *extra)
+    assert train.main(["ckpt=last", "out=part", "trainer.max_epochs=3"]) == 0
+    assert "going on from part/checkpoints/last.ckpt at step 150" in capsys.readouterr().out
+    assert same(weights(whole), weights(Path("part")))
+    assert rows(whole) == rows(Path("part"))
+
+
+def test_a_run_without_a_name_never_overwrites_another_and_last_finds_the_newest():
+    first = run("trainer.max_epochs=1")
+    run("trainer.max_epochs=1")
+    second = Path(f"{first}-2")
+    assert (first / "summary.json").exists()
+    assert (second / "summary.json").exists()
+    before = weights(first)
+    assert train.main(["ckpt=last", "trainer.max_epochs=2"]) == 0
+    assert same(before, weights(first))
+    assert not same(before, weights(second))
+
+
+def test_evaluate_repeats_the_test_of_the_run(capsys):
+    out = run("trainer.max_epochs=1")
+    summary = json.loads((out / "summary.json").read_text())
+    assert evaluate.main([f"ckpt={out}", "out=again"]) == 0
+    again = json.loads(Path("again/evaluation.json").read_text())
+    assert again == {key: value for key, value in summary.items() if key.startswith("test/")}
+    assert "accuracy by first spike" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["rule=activation"],
+        ["rule=activation", "learning.variant=rnn", "learning.surrogate=rectangular", "loss=spike_train"],
+        ["rule=activation", "learning.variant=slayer", "objective.max_target_spikes=3"],
+        ["rule=timing"],
+        ["rule=timing", "loss=spike_train", "neuron.max_spikes_per_neuron=1"],
+        ["rule=antlr", "loss=count", "optim.schedule=cosine", "neuron.beta_auto=false", "neuron.beta_v=0.05",
+         "neuron.beta_bias=0.05"],
+        ["network=[1x8x8,conv4c3,apool2,flatten,fc10]", "optim.grad_clip_algorithm=norm", "optim.grad_clip=1"],
+        ["trainer.precision=64-true", "trainer.accumulate_grad_batches=2", "init_bias_center=1"],
+        ["task=spike_trains", "network=[50,fc20,fc5]", "trainer.check_val_every_n_epoch=1"],
+    ],
+    ids=lambda argv: ",".join(argv)[:60],
+)  # fmt: skip
+def test_rules_losses_and_options_train(argv):
+    out = run(*argv, "out=o", "trainer.max_epochs=1", "trainer.limit_train_batches=4", "trainer.limit_val_batches=1")
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["test/spikes_per_sample"] >= 0
+    assert torch.isfinite(torch.tensor(summary["test/loss"]))
+
+
+def test_a_run_without_validation_keeps_its_last_state():
+    out = run("trainer.max_epochs=1", "trainer.limit_val_batches=0", "trainer.limit_train_batches=3", "probes.raster=false")
+    assert json.loads((out / "summary.json").read_text())["best_epoch"] == 1
+
+
+def exit_of(main, argv, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["x", *argv])
+    with pytest.raises(SystemExit) as leaving:
+        run_command(main)
+    return leaving.value.code, capsys.readouterr().err
+
+
+def damaged(content: bytes) -> str:
+    Path("damaged.ckpt").write_bytes(content)
+    return "ckpt=damaged.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (["trainer.max_epoch=5"], "trainer.max_epochs"),
+        (["trainer.max_epochs=five"], "trainer.max_epochs"),
+        (["optim.lr=-1"], "optim.lr"),
+        (["optim.lr=nan"], "optim.lr"),
+        (["optim.name=lion"], "optim.name"),
+        (["rule=timing", "loss=count"], "no timing gradient"),
+        (["rule=antlr", "learning.variant=rnn"], "learning.variant"),
+        (["task=spike_trains", "loss=latency"], "labels"),
+        (["task=fashion"], "task"),
+        (["config=nnmist_antlr"], "nmnist_antlr"),
+        (["network=[64,fc200,dropout,fc10]"], "'dropout'"),
+        (["network=[2x4x8,fc10]"], "flatten"),
+        (["network=[63,fc10]"], "64 inputs"),
+        (["network=[64,fc9]"], "fc10"),
+        (["task=mnist", "data.root=nowhere/at/all", "data.val_samples=0"], "data.val_samples"),
+        (["time_steps=10"], "time_steps"),
+        (["data.val_samples=100000"], "data.val_samples"),
+        (["ckpt=no/such.ckpt"], "no/such.ckpt"),
+        (["ckpt=last"], "no checkpoint"),
+        (["out=/proc/nope"], "out=/proc/nope"),
+        (["engine=cuda"], "engine"),
+        (["engine=numba", "network=[1x8x8,conv4c3,flatten,fc10]", "tracking.mode=disabled"], "engine"),
+        (["trainer.accelerator=quantum"], "trainer"),
+        (["trainer.devices=0"], "trainer"),
+        (["foo"], "foo"),
+        (["=3"], "=3"),
+    ],
+    ids=lambda value: ",".join(value)[:50] if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_clear_sentence(argv, named, monkeypatch, capsys):
+    code, message = exit_of(train.main, argv, monkeypatch, capsys)
+    assert code == 2
+    assert message.startswith("error: ")
+    assert len(message.strip().splitlines()) == 1
+    assert named in message
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 broken zip", b"\x80\x02}q\x00."], ids=repr)
+def test_a_damaged_checkpoint_is_named_and_refused(content, monkeypatch, capsys):
+    argument = damaged(content)
+    for main in (train.main, evaluate.main):
+        code, message = exit_of(main, [argument], monkeypatch, capsys)
+        assert code == 2
+        assert "damaged.ckpt" in message
+    assert not Path("runs").exists()
+
+
+def test_a_foreign_checkpoint_and_a_foreign_network_are_refused(monkeypatch, capsys):
+    torch.save({"weight": torch.zeros(3)}, "foreign.ckpt")
+    code, message = exit_of(train.main, ["ckpt=foreign.ckpt"], monkeypatch, capsys)
+    assert (code, "not a checkpoint of this project" in message) == (2, True)
+    out = run("trainer.max_epochs=1", "trainer.limit_train_batches=2")
+    last = f"ckpt={out}/checkpoints/last.ckpt"
+    code, message = exit_of(train.main, [last, "network=[64,fc30,fc10]"], monkeypatch, capsys)
+    assert (code, "network=" in message) == (2, True)
+    code, message = exit_of(evaluate.main, [last, "network=[64,fc30,fc10]"], monkeypatch, capsys)
+    assert (code, "do not fit" in message) == (2, True)
+
+
+def test_a_named_folder_that_holds_a_run_is_refused_and_kept(monkeypatch, capsys):
+    out = run("out=mine", "trainer.max_epochs=1", "trainer.limit_train_batches=2")
+    before = weights(out)
+    code, message = exit_of(train.main, ["out=mine"], monkeypatch, capsys)
+    assert code == 2
+    assert "ckpt=last" in message
+    assert same(before, weights(out))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_a_message(monkeypatch, capsys):
+    argv = [*FAST, "rule=activation", "objective.max_target_spikes=30", "out=o", "trainer.precision=32-true"]
+    from app.losses.objective import Objective
+
+    call = Objective.__call__
+    calls = []
+
+    def poisoned(self, *args):
+        calls.append(1)
+        return call(self, *args) * (float("nan") if len(calls) == 5 else 1.0)
+
+    monkeypatch.setattr(Objective, "__call__", poisoned)
+    code, message = exit_of(train.main, argv, monkeypatch, capsys)
+    assert code == 1
+    assert "the loss is not finite in epoch 0, step 4" in message
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_and_names_the_layer(monkeypatch, capsys):
+    from app.training.module import SpikingModule
+
+    def poison(self):
+        if self.global_step == 3:
+            self.network.spiking[0].weight.grad[0, 0] = float("inf")
+
+    monkeypatch.setattr(SpikingModule, "on_after_backward", poison)
+    code, message = exit_of(train.main, [*FAST, "out=o"], monkeypatch, capsys)
+    assert code == 1
+    assert "the gradient of layers.0.weight is not finite" in message
+
+
+def test_help_and_print_config(capsys):
+    assert train.main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    for key in ("optim.lr", "data.root", "trainer.max_epochs", "tracking.mode", "neuron.max_spikes_per_neuron"):
+        assert key in printed
+    assert train.main(["config=mnist_antlr", "--print-config"]) == 0
+    assert "init_bias_center: 1" in capsys.readouterr().out
+    assert not Path("runs").exists()
+
+
+def test_the_script_itself():
+    command = [sys.executable, str(ROOT / "train.py"), *FAST, "trainer.max_epochs=1", "trainer.limit_train_batches=2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "accuracy by first spike" in done.stdout
+    bad = subprocess.run([*command, "optim.lrr=1"], capture_output=True, text=True, check=False)
+    assert bad.returncode == 2
+    assert bad.stderr.startswith("error: ")
+    assert "optim.lr" in bad.stderr
