@@ -175,7 +175,7 @@ def _data_problems(config: Config) -> Iterator[str]:
 
 def _trainer_problems(config: Config) -> Iterator[str]:
     trainer = config.trainer
-    for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches", "overfit_batches"):
+    for name in ("limit_train_batches", "limit_val_batches", "limit_test_batches"):
         yield from _share_problems(name, getattr(trainer, name), least=0)
     yield from _share_problems("val_check_interval", trainer.val_check_interval, least=1)
     if trainer.devices == 0:

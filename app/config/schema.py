@@ -121,7 +121,6 @@ class TrainerConfig:
     limit_train_batches: int | float | None = key(None, "training batches per epoch: an integer, or a share like 0.1")
     limit_val_batches: int | float | None = key(None, "validation batches: an integer or a share")
     limit_test_batches: int | float | None = key(None, "test batches: an integer or a share")
-    overfit_batches: int | float = key(0, "train and validate on so few batches: an integer or a share")
     accumulate_grad_batches: int = key(1, "batches per optimizer step", ge=1)
     check_val_every_n_epoch: int = key(1, "epochs between two validations", ge=1)
     val_check_interval: int | float | None = key(

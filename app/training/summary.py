@@ -33,13 +33,17 @@ def heading(start: Start, run: Run) -> str:
     )
 
 
-def finish(run: Run, start: Start) -> dict[str, Any]:
+def finish(run: Run, start: Start, train_s: float) -> dict[str, Any]:
     """Write ``summary.json``, hand the summary to W&B and close it.
+
+    Args:
+        run: the run after its test.
+        start: what it was started with.
+        train_s: seconds of training and validation, over all sessions of the run.
 
     Returns:
         the test metrics as plain numbers under ``test/…``, ``best_epoch`` (epochs trained when the best checkpoint was
-        written, null without one), ``train_s`` (seconds of training and validation, over all sessions of the run), and
-        what the run was.
+        written, null without one), ``train_s``, and what the run was.
     """
     metrics = {key: float(value) for key, value in run.trainer.callback_metrics.items() if key.startswith("test/")}
     c = start.config
@@ -50,7 +54,7 @@ def finish(run: Run, start: Start) -> dict[str, Any]:
         "seed": c.seed,
         **dict(sorted(metrics.items())),
         "best_epoch": read_checkpoint(Path(run.chosen_path))["epoch"] + 1 if run.chosen_path else None,
-        "train_s": round(run.timer.time_elapsed("train"), 3),
+        "train_s": round(train_s, 3),
         "code_version": code_version(),
     }
     if run.trainer.is_global_zero:
