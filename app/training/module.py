@@ -166,7 +166,8 @@ class SpikingModule(L.LightningModule):
         (lightning issue 20550).
         """
         trainer = self.trainer
-        batches = trainer.datamodule.batches_per_epoch(trainer.limit_train_batches)
+        batches, limit = len(trainer.datamodule.train_dataloader()), trainer.limit_train_batches
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else 1
         steps = epochs * math.ceil(batches / trainer.accumulate_grad_batches)
         return max(1, steps if trainer.max_steps < 0 else min(steps, trainer.max_steps))
