@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class SpikeEvents:
     """The spikes of B samples, one list after the other, sorted by step within a sample, without duplicates.
 

@@ -158,7 +158,7 @@ def damaged(content: bytes) -> str:
         (["config=nnmist_antlr"], "nmnist_antlr"),
         (["network=[64,fc200,dropout,fc10]"], "'dropout'"),
         (["network=[2x4x8,fc10]"], "flatten"),
-        (["network=[63,fc10]"], "64 inputs"),
+        (["network=[63,fc10]"], "start it with 64"),
         (["network=[64,fc9]"], "fc10"),
         (["task=mnist", "data.root=nowhere/at/all", "data.val_samples=0"], "data.val_samples"),
         (["time_steps=10"], "time_steps"),
