@@ -1,0 +1,127 @@
+// State of the page: what is filtered and ticked; every change redraws the charts.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const SHOWN_AT_FIRST = 8;
+const RULES = [...new Set(data.groups.map((group) => group.rule))];
+const $ = (selector) => document.querySelector(selector);
+const all = (selector) => [...document.querySelectorAll(selector)];
+const state = { task: data.groups[0].task, rules: new Set(RULES), split: "test", ticked: new Set() };
+
+function prepare() {
+  const ranks = {};
+  data.groups.forEach((group, index) => {
+    const family = `${group.task}/${group.rule}`;
+    ranks[family] = (ranks[family] ?? -1) + 1;
+    group.rank = ranks[family];
+    group.dash = DASHES[group.rank % DASHES.length];
+    group.runs = data.runs.filter((run) => run.group === index);
+  });
+  const tasks = [...new Set(data.groups.map((group) => group.task))];
+  $("#tasks").append(...tasks.map((task) => pill("radio", "task", task, task === state.task)));
+  $("#rules").append(...RULES.map((rule) => pill("checkbox", "rule", rule, true)));
+  for (const place of ["#filters", "#charts", ".buttons"]) all(place).forEach((node) => { node.hidden = false; });
+  all("tr[data-group] svg.mark").forEach((svg) => {
+    const group = data.groups[svg.closest("tr").dataset.group];
+    drawMark(svg, group.rule, group.dash);
+  });
+}
+
+function pill(type, name, value, checked) {
+  const input = html("input", { type, name, value });
+  input.checked = checked;
+  const text = html("span", {}, value);
+  if (name === "rule") text.prepend(drawMark(el("svg", { class: "mark", "aria-hidden": "true" }), value, ""));
+  return html("label", { class: "pill" }, input, text);
+}
+
+/** Tick the settings drawn: the best of each rule by validation, then the next best, up to a number; or all. */
+function tick(which) {
+  const ofTask = data.groups.map((group, index) => ({ ...group, index })).filter((group) => group.task === state.task);
+  const byRank = ofTask.sort((a, b) => a.rank - b.rank);
+  const kept = which === "all" ? byRank : which === "best" ? byRank.filter((group) => group.rank === 0) : byRank.slice(0, SHOWN_AT_FIRST);
+  state.ticked = new Set(kept.map((group) => group.index));
+  all("input[name=group]").forEach((input) => { input.checked = state.ticked.has(Number(input.value)); });
+}
+
+function shownGroups() {
+  return data.groups.filter((group, index) => group.task === state.task && state.rules.has(group.rule) && state.ticked.has(index));
+}
+
+/** Put choices into a select, keeping what was chosen if it is still there. */
+function offer(select, choices, preferred) {
+  const before = select.value;
+  select.replaceChildren(...choices.map(([value, text]) => html("option", { value }, text)));
+  select.value = [before, ...preferred].find((value) => choices.some(([choice]) => choice === value)) ?? choices[0]?.[0] ?? "";
+}
+
+function offerMetrics() {
+  const groups = data.groups.filter((group) => group.task === state.task);
+  const measure = groups[0].measure;
+  const curves = [...new Set(groups.flatMap((group) => group.runs.flatMap((run) => Object.keys(run.curves))))];
+  const order = (name) => [name.includes("layer"), !name.startsWith("val"), Object.keys(METRICS).indexOf(name.split("/").at(-1))].map(Number);
+  const sorted = curves.sort((a, b) => { const [p, q] = [order(a), order(b)]; return p[0] - q[0] || p[1] - q[1] || p[2] - q[2] || a.localeCompare(b); });
+  offer($("#curve-metric"), sorted.map((name) => [name, nameOf(name)]), ["val/accuracy", `val/${measure}`]);
+  const known = new Set(groups.flatMap((group) => Object.keys(group[state.split])));
+  const choices = (names) => names.filter((name) => known.has(name)).map((name) => [name, METRICS[name]]);
+  offer($("#pareto-y"), choices(["accuracy", "accuracy_first", "accuracy_count", "loss"]), []);
+  offer($("#pareto-x"), choices(["decision_spikes", "spikes_per_sample", "time_to_first_spike_steps"]), ["decision_spikes"]);
+}
+
+function draw() {
+  hideTip();
+  const groups = shownGroups();
+  drawCurves($("#curves .plot"), groups, $("#curve-metric").value);
+  drawPareto($("#pareto .plot"), groups, state.split, $("#pareto-x").value, $("#pareto-y").value);
+  drawTiming($("#timing .plot"), groups, state.split);
+  drawLayers($("#layers .plot"), groups, state.split);
+  $("#legend").replaceChildren(...groups.map((group) => html("span", {}, markOf(group), group.label)));
+}
+
+function filterRows() {
+  all("#settings table").forEach((table) => { table.hidden = table.dataset.task !== state.task; });
+  all("tr[data-group]").forEach((row) => {
+    const group = data.groups[row.dataset.group];
+    row.hidden = group.task !== state.task || !state.rules.has(group.rule);
+  });
+}
+
+/** In which settings the ticked runs differ. */
+function drawDiff() {
+  const runs = all("input[name=run]:checked").map((input) => data.runs[input.value]);
+  if (runs.length < 2) return $("#diff").replaceChildren();
+  const keys = [...new Set(runs.flatMap((run) => Object.keys(run.settings)))];
+  const differing = keys.filter((key) => new Set(runs.map((run) => run.settings[key])).size > 1);
+  const heading = html("tr", {}, html("th", { scope: "col" }, "setting"), ...runs.map((run) => html("th", { scope: "col" }, run.name)));
+  const rows = differing.map((key) => html("tr", {}, html("th", { scope: "row" }, key), ...runs.map((run) => html("td", {}, run.settings[key] ?? "–"))));
+  const equal = html("p", {}, `${differing.length} settings differ, ${keys.length - differing.length} are equal.`);
+  const table = html("table", {}, html("caption", {}, "Settings in which the ticked runs differ"), html("thead", {}, heading), html("tbody", {}, ...rows));
+  $("#diff").replaceChildren(equal, ...(differing.length ? [table] : []));
+}
+
+function listen() {
+  $("#filters").addEventListener("submit", (event) => event.preventDefault());
+  $("#filters").addEventListener("change", ({ target }) => {
+    if (target.name === "rule") state.rules[target.checked ? "add" : "delete"](target.value);
+    else state[target.name] = target.value;
+    if (target.name === "task") tick("some");
+    offerMetrics();
+    filterRows();
+    draw();
+  });
+  all("#charts select").forEach((select) => select.addEventListener("change", draw));
+  all("input[name=group]").forEach((input) => input.addEventListener("change", () => {
+    state.ticked[input.checked ? "add" : "delete"](Number(input.value));
+    draw();
+  }));
+  all("input[name=run]").forEach((input) => input.addEventListener("change", drawDiff));
+  all("button[data-show]").forEach((button) => button.addEventListener("click", () => { tick(button.dataset.show); draw(); }));
+  let width = window.innerWidth;
+  window.addEventListener("resize", () => { if (window.innerWidth !== width) { width = window.innerWidth; draw(); } });
+}
+
+prepare();
+tick("some");
+offerMetrics();
+filterRows();
+listen();
+draw();

@@ -1,0 +1,237 @@
+// The four charts. Each takes the settings to draw, in order, and redraws its place completely.
+
+const METRICS = {
+  accuracy: "accuracy by own readout",
+  accuracy_first: "accuracy by first spike",
+  accuracy_count: "accuracy by spike count",
+  loss: "loss",
+  decision_spikes: "decision spikes per sample",
+  spikes_per_sample: "spikes per sample",
+  time_to_first_spike_steps: "time to first spike (steps)",
+  silent_share: "silent share of neurons",
+  dead_share: "dead share of neurons",
+};
+
+/** val/layer1/silent_share: silent share of neurons, layer 1, validation. */
+function nameOf(metric) {
+  const parts = metric.split("/");
+  const split = { val: "validation", train: "training", test: "test" }[parts[0]];
+  const layer = parts.find((part) => part.startsWith("layer"));
+  return [METRICS[parts.at(-1)] ?? parts.at(-1), layer?.replace("layer", "layer "), split].filter(Boolean).join(", ");
+}
+
+const isShare = (metric) => /accuracy|share/.test(metric);
+
+function formatOf(metric) {
+  if (isShare(metric)) return (value) => `${Number((100 * value).toPrecision(4))} %`;
+  return (value) => (Math.abs(value) >= 1e6 ? value.toExponential(0) : String(Number(value.toPrecision(4))));
+}
+
+function withSpread([mean, std, n], metric) {
+  const factor = isShare(metric) ? 100 : 1;
+  const size = Math.abs(mean * factor);
+  const digits = isShare(metric) ? 2 : Math.min(6, Math.max(0, 3 - Math.floor(Math.log10(size || 1))));
+  const spread = std === null ? "" : ` ± ${(std * factor).toFixed(digits)}`;
+  return `${(mean * factor).toFixed(digits)}${spread}${isShare(metric) ? " %" : ""} (n = ${n})`;
+}
+
+const markOf = (group) => drawMark(el("svg", { class: "mark", "aria-hidden": "true" }), group.rule, group.dash);
+
+function drawCurves(plot, groups, metric) {
+  const shown = groups.filter((group) => group.runs.some((run) => run.curves[metric]?.length));
+  if (!shown.length) return showEmpty(plot, "No ticked setting has such a curve.");
+  const runs = shown.flatMap((group) => group.runs).filter((run) => run.curves[metric]);
+  const points = runs.flatMap((run) => run.curves[metric]);
+  const format = formatOf(metric);
+  const frame = makeFrame(plot, {
+    height: plot.clientWidth < 500 ? 300 : 360, xs: points.map((p) => p[0]), ys: points.map((p) => p[1]), xLabel: "epoch",
+    format, xFormat: (tick) => tick, y: isShare(metric) ? { limits: [0, 1] } : {},
+    label: `Learning curves, ${nameOf(metric)}, of ${shown.length} settings. Use the arrow keys to read values.`,
+  });
+  const { svg, x, y } = frame;
+  for (const group of shown) svg.append(...curveOf(group, metric, x, y));
+  addCrosshair(frame, shown, metric);
+}
+
+function curveOf(group, metric, x, y) {
+  const colour = colourOf(group.rule);
+  const at = (value) => (value === null || value === undefined ? NaN : y(Math.max(Math.min(value, y.high), y.low)));
+  const mean = group.curves[metric] ?? [];
+  const band = mean.filter((point) => point[2] !== null);
+  const edge = (sign) => band.map(([epoch, value, std]) => [x(epoch), at(value + sign * std)]);
+  const parts = [];
+  if (band.length > 1) parts.push(el("path", { d: `${path(edge(1))}${path(edge(-1).reverse()).replace("M", "L")}Z`, fill: colour, opacity: 0.13 }));
+  for (const run of group.runs.filter((one) => one.curves[metric])) {
+    parts.push(el("path", {
+      d: path(run.curves[metric].map(([epoch, value]) => [x(epoch), at(value)])), fill: "none", stroke: colour,
+      "stroke-width": 1, opacity: 0.45, "stroke-dasharray": run.state === "finished" ? "" : "1 3",
+    }));
+  }
+  parts.push(el("path", {
+    d: path(mean.map(([epoch, value]) => [x(epoch), at(value)])), fill: "none", stroke: colour, "stroke-width": 2.5,
+    "stroke-dasharray": group.dash, "stroke-linejoin": "round",
+  }));
+  const end = mean.at(-1);
+  if (end && end[1] !== null) parts.push(shape(group.rule, x(end[0]), at(end[1]), 4));
+  return parts;
+}
+
+function addCrosshair({ svg, x, margin, height }, groups, metric) {
+  const curves = groups.filter((group) => group.curves[metric]?.length);
+  const epochs = [...new Set(curves.flatMap((group) => group.curves[metric].map((point) => point[0])))].sort((a, b) => a - b);
+  if (!epochs.length) return;
+  const line = el("line", { class: "cross", y1: margin.top, y2: height - margin.bottom, visibility: "hidden" });
+  svg.append(line);
+  let index = epochs.length;
+  const leave = () => { line.setAttribute("visibility", "hidden"); hideTip(); };
+  const show = (clientX, clientY) => {
+    const epoch = epochs[index];
+    for (const end of ["x1", "x2"]) line.setAttribute(end, x(epoch));
+    line.setAttribute("visibility", "visible");
+    const rows = curves.map((group) => [group, group.curves[metric].find((point) => point[0] === epoch)])
+      .filter(([, point]) => point && point[1] !== null)
+      .map(([group, point]) => [markOf(group), group.label, withSpread(point.slice(1), metric)]);
+    showTip(clientX, clientY, `epoch ${Number(epoch.toFixed(2))}`, rows);
+  };
+  svg.setAttribute("tabindex", "0");
+  svg.addEventListener("pointermove", (event) => {
+    const position = event.clientX - svg.getBoundingClientRect().left;
+    const distances = epochs.map((epoch) => Math.abs(x(epoch) - position));
+    index = distances.indexOf(Math.min(...distances));
+    show(event.clientX, event.clientY);
+  });
+  svg.addEventListener("pointerleave", leave);
+  svg.addEventListener("blur", leave);
+  svg.addEventListener("keydown", (event) => {
+    const move = { ArrowLeft: -1, ArrowRight: 1, Home: -epochs.length, End: epochs.length }[event.key];
+    if (event.key === "Escape") leave();
+    if (!move) return;
+    event.preventDefault();
+    index = Math.max(0, Math.min(epochs.length - 1, index + move));
+    const box = svg.getBoundingClientRect();
+    show(box.left + x(epochs[index]), box.top + 20);
+  });
+}
+
+function drawPareto(plot, groups, split, xMetric, yMetric) {
+  const has = (values) => Array.isArray(values[xMetric]) && Array.isArray(values[yMetric]) && values[xMetric][0] !== null && values[yMetric][0] !== null;
+  const shown = groups.filter((group) => has(group[split]));
+  if (!shown.length) return showEmpty(plot, "No ticked setting has finished trials with these numbers.");
+  const trials = shown.flatMap((group) => group.runs.filter((run) => run.state === "finished"));
+  const frame = makeFrame(plot, {
+    height: 320, xs: trials.map((run) => run[split][xMetric]), ys: trials.map((run) => run[split][yMetric]),
+    xLabel: nameOf(`${split}/${xMetric}`), format: formatOf(yMetric), xFormat: formatOf(xMetric),
+    y: isShare(yMetric) ? { limits: [0, 1.005] } : {},
+    label: `${nameOf(yMetric)} against ${nameOf(xMetric)}, ${shown.length} settings`,
+  });
+  const { svg, x, y } = frame;
+  const sign = yMetric === "loss" ? -1 : 1;
+  svg.append(el("path", { class: "front", d: path(frontOf(shown, split, xMetric, yMetric, sign).map(([a, b]) => [x(a), y(b)])) }));
+  for (const run of trials) {
+    svg.append(shape(data.groups[run.group].rule, x(run[split][xMetric]), y(run[split][yMetric]), 2.5, { opacity: 0.5 }));
+  }
+  for (const group of shown) svg.append(meanMark(group, split, xMetric, yMetric, x, y));
+}
+
+/** Settings that no other beats in both, cheapest first, joined by steps. */
+function frontOf(groups, split, xMetric, yMetric, sign) {
+  const points = groups.map((group) => [group[split][xMetric][0], group[split][yMetric][0]]);
+  const steps = [];
+  for (const [cost, quality] of points.sort((a, b) => a[0] - b[0] || sign * (b[1] - a[1]))) {
+    const before = steps.at(-1);
+    if (before && sign * quality <= sign * before[1]) continue;
+    if (before) steps.push([cost, before[1]]);
+    steps.push([cost, quality]);
+  }
+  return steps;
+}
+
+function meanMark(group, split, xMetric, yMetric, x, y) {
+  const [cost, quality] = [group[split][xMetric], group[split][yMetric]];
+  const whisker = (x1, x2, y1, y2) => el("line", { x1, x2, y1, y2, stroke: colourOf(group.rule), "stroke-width": 1.5 });
+  const [cx, cy] = [x(cost[0]), y(quality[0])];
+  const lowest = (scale, value, std) => scale(Math.max(value - std, scale.low));
+  const highest = (scale, value, std) => scale(Math.min(value + std, scale.high));
+  const node = el("g", {}, el("circle", { class: "halo", cx, cy, r: 12, fill: "transparent" }));
+  if (cost[1] !== null) node.append(whisker(lowest(x, cost[0], cost[1]), highest(x, cost[0], cost[1]), cy, cy));
+  if (quality[1] !== null) node.append(whisker(cx, cx, lowest(y, quality[0], quality[1]), highest(y, quality[0], quality[1])));
+  node.append(shape(group.rule, cx, cy, 6.5));
+  return explain(node, group.label, () => [
+    [null, nameOf(yMetric), withSpread(quality, yMetric)],
+    [null, nameOf(xMetric), withSpread(cost, xMetric)],
+  ]);
+}
+
+/** Rows with a name above the marks: what the two charts below share. */
+function drawRows(plot, groups, { values, zero, rowHeight, label }, drawRow) {
+  if (!groups.length) return showEmpty(plot, "No ticked setting has finished trials with these numbers.");
+  const [width, top] = [plot.clientWidth, 4];
+  const tops = groups.map((_, k) => top + groups.slice(0, k).reduce((sum, group) => sum + rowHeight(group), 0));
+  const height = tops.at(-1) + rowHeight(groups.at(-1)) + 26;
+  const x = makeScale(values, 10, width - 16, { count: Math.max(3, width / 110), zero });
+  const svg = el("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "group", "aria-label": label });
+  for (const tick of x.ticks) {
+    svg.append(
+      el("line", { class: "grid", x1: x(tick), x2: x(tick), y1: top, y2: height - 22 }),
+      el("text", { x: x(tick), y: height - 6, "text-anchor": "middle" }, formatOf("count")(tick)),
+    );
+  }
+  groups.forEach((group, k) => {
+    const row = el("g", {}, el("text", { class: "name", x: 4, y: tops[k] + 14 }, group.label));
+    drawRow(row, group, x, tops[k] + 28);
+    svg.append(row);
+  });
+  plot.replaceChildren(svg);
+}
+
+function drawTiming(plot, groups, split) {
+  const metric = "time_to_first_spike_steps";
+  const shown = groups.filter((group) => group[split][metric]?.[0] != null);
+  const values = shown.flatMap((group) => group.runs.map((run) => run[split][metric]));
+  const look = { values, zero: true, rowHeight: () => 42, label: `Time to first spike of ${shown.length} settings` };
+  drawRows(plot, shown, look, (row, group, x, y) => {
+    const [mean, std] = group[split][metric];
+    const stroke = colourOf(group.rule);
+    const target = el("g", {}, el("rect", { class: "halo", x: x(mean) - 12, y: y - 10, width: 24, height: 20, rx: 6, fill: "transparent" }));
+    row.append(el("line", { x1: x(0), x2: x(mean), y1: y, y2: y, stroke, "stroke-width": 1.5, opacity: 0.4 }));
+    if (std !== null) {
+      target.append(el("line", { x1: x(Math.max(0, mean - std)), x2: x(mean + std), y1: y, y2: y, stroke, "stroke-width": 5, opacity: 0.35 }));
+    }
+    for (const run of group.runs.filter((one) => one.state === "finished")) {
+      target.append(shape(group.rule, x(run[split][metric]), y, 2.5, { opacity: 0.55 }));
+    }
+    target.append(shape(group.rule, x(mean), y, 5.5));
+    row.append(explain(target, group.label, () => [[null, nameOf(metric), withSpread(group[split][metric], metric)]]));
+  });
+}
+
+const layersOf = (values) => Object.keys(values).filter((name) => /^layer\d+\/spikes_per_sample$/.test(name)).map((name) => name.split("/")[0]);
+
+function drawLayers(plot, groups, split) {
+  const shown = groups.filter((group) => layersOf(group[split]).length);
+  const values = shown.flatMap((group) => layersOf(group[split]).flatMap((layer) => ["spikes_per_sample", "decision_spikes"]
+    .map((name) => group[split][`${layer}/${name}`]?.[0]))).filter((value) => value > 0);
+  const rowHeight = (group) => 26 + 20 * layersOf(group[split]).length;
+  const look = { values, zero: false, rowHeight, label: `Spikes per layer of ${shown.length} settings` };
+  drawRows(plot, shown, look, (row, group, x, y) => layersOf(group[split]).forEach((layer, k) => {
+    row.append(layerMark(group, group[split], layer, x, y + 20 * k));
+  }));
+}
+
+/** From the spikes until the decision to those of the whole window. */
+function layerMark(group, values, layer, x, y) {
+  const of = (name) => values[`${layer}/${name}`];
+  const place = (name) => x(Math.max(of(name)?.[0] ?? 0, x.low));
+  const [until, total] = [place("decision_spikes"), place("spikes_per_sample")];
+  const stroke = colourOf(group.rule);
+  const name = layer.replace("layer", "layer ");
+  const node = el("g", {},
+    el("rect", { class: "halo", x: until - 12, y: y - 10, width: total - until + 24, height: 20, rx: 6, fill: "transparent" }),
+    el("line", { x1: until, x2: total, y1: y, y2: y, stroke, "stroke-width": 3, opacity: 0.4 }),
+    shape(group.rule, total, y, 4, { stroke, fill: "var(--card)", "stroke-width": 2 }),
+    shape(group.rule, until, y, 5),
+    el("text", { x: total + 12 > x(x.high) - 50 ? until - 12 : total + 12, y: y + 4, "text-anchor": total + 12 > x(x.high) - 50 ? "end" : "start" }, name));
+  const rows = [["decision_spikes", "until the decision"], ["spikes_per_sample", "whole window"], ["silent_share", "silent neurons"], ["dead_share", "dead neurons"]];
+  return explain(node, `${group.label}, ${name}`, () => rows.filter(([key]) => of(key)?.[0] != null)
+    .map(([key, text]) => [null, text, withSpread(of(key), key)]));
+}

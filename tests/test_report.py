@@ -1,0 +1,182 @@
+"""The comparison of runs: best epochs, trials put together, tables, the page, the command."""
+
+import csv
+import json
+import math
+import re
+import sys
+
+import pytest
+
+from app.errors import run_command
+from app.report import __main__ as command
+from app.report.groups import Spread, group, mean_curve, spread
+from app.report.page import page
+from app.report.results import result_of, thin
+from app.report.runs import STEP, Run
+from app.report.tables import csv_text, markdown, percent, short
+
+
+def made(rule="antlr", seed=0, accuracy=(0.5, 0.9, 0.8), exit_code=0, task="digits", **settings):
+    """A run of three epochs with made-up numbers."""
+    readout = settings.pop("readout", "first")
+    config = {"task": task, "rule": rule, "seed": seed, "readout": readout, "loss": "latency", "optim": {"lr": 1e-3}}
+    config |= {
+        "network": ["64", "fc10"],
+        "trainer": {"max_epochs": 3},
+        "code_version": "1+abc",
+        "out": f"r{seed}",
+        **settings,
+    }
+    history = [{STEP: 5, "epoch": 0, "train/loss_step": 3.0}]
+    for epoch, value in enumerate(accuracy):
+        numbers = {f"accuracy_{readout}": value, "loss": 1 - value, "decision_spikes": 10.0 + epoch}
+        numbers |= {"layer1/silent_share": 0.1, "class1/accuracy_first": 0.5}
+        history.append({STEP: 10 * epoch + 9, "epoch": epoch, **{f"val/{name}": v for name, v in numbers.items()}})
+        history.append({STEP: 10 * epoch + 9, "epoch": epoch, "train/loss": 2.0 - epoch})
+    test = {f"test/accuracy_{readout}": max(accuracy) - 0.1, "test/decision_spikes": 40.0 + seed}
+    test |= {"test/spikes_per_sample": 100.0, "test/time_to_first_spike_steps": 30.0, "test/loss": 0.25}
+    test |= {f"test/layer{k}/{n}": 50.0 for k in (1, 2) for n in ("spikes_per_sample", "decision_spikes")}
+    summary = {**test, "train_s": 12.0} if exit_code == 0 else {}
+    return Run(f"{rule}{seed}", f"{task}-{rule}-s{seed}", config, summary, history, exit_code)
+
+
+def groups_of(*runs):
+    return group(result_of(run) for run in runs)
+
+
+def test_the_best_epoch_is_the_first_with_the_best_validation():
+    result = result_of(made(accuracy=(0.5, 0.9, 0.9)))
+    assert result.best["epoch"] == 2
+    assert (result.best["accuracy_first"], result.best["accuracy"], result.best["decision_spikes"]) == (0.9, 0.9, 11)
+    assert result.curves["val/accuracy"] == [(1, 0.5), (2, 0.9), (3, 0.9)]
+    assert result.curves["train/loss"] == [(1, 2.0), (2, 1.0), (3, 0.0)]
+    assert "train/loss_step" not in result.curves
+    assert not any("class" in name for name in result.curves)
+
+
+def test_a_task_without_labels_is_chosen_by_its_loss():
+    result = result_of(made(task="spike_trains", accuracy=(0.5, math.nan, 0.9)))
+    assert (result.measure.name, result.best["epoch"]) == ("loss", 3)
+    assert "accuracy" not in result.test
+
+
+def test_several_validations_in_an_epoch_stand_between_epochs():
+    run = made(accuracy=(0.1, 0.2))
+    for row in run.history:
+        row["epoch"] = 0
+    assert result_of(run).curves["val/accuracy"] == [(0.5, 0.1), (1.0, 0.2)]
+
+
+def test_spread_is_that_of_a_sample():
+    assert spread([1.0, 2.0, 3.0, None]) == Spread(2.0, 1.0, 3)
+    assert spread([5.0])[0::2] == (5.0, 1)
+    assert math.isnan(spread([5.0]).std)
+    assert math.isnan(spread([]).mean)
+    assert math.isnan(spread([1.0, math.nan]).std)
+
+
+def test_the_mean_curve_ends_where_the_first_trial_ends():
+    curve = mean_curve([[(1, 0.0), (2, 1.0), (3, 9.0)], [(1, 1.0), (2, 3.0)]])
+    assert [(x, value.mean, value.n) for x, value in curve] == [(1, 0.5, 2), (2, 2.0, 2)]
+    assert thin(list(range(1000)), 10)[-1] == 999
+
+
+def test_trials_differ_in_seed_and_place_only():
+    (one,) = groups_of(made(seed=1), made(seed=0, out="elsewhere", code_version="2"), made(seed=2, exit_code=None))
+    assert [r.seed for r in one.results] == [0, 1, 2]
+    assert (len(one.finished), one.unfinished, one.label) == (2, 1, "antlr")
+    assert one.spread("test", "decision_spikes") == pytest.approx((40.5, math.sqrt(0.5), 2))
+
+
+def test_settings_are_named_after_what_tells_them_apart():
+    runs = [made(optim={"lr": lr, "grad_clip": clip}) for lr in (1e-3, 1e-4) for clip in (1.0, 10.0)]
+    groups = groups_of(*runs, made("timing"), made("activation", loss="count", readout="count"))
+    assert {g.label for g in groups if g.rule == "antlr"} == {
+        f"antlr, lr {lr}, grad_clip {clip}" for lr in ("0.001", "0.0001") for clip in (1, 10)
+    }
+    assert [g.rule for g in groups] == ["activation", "timing", *["antlr"] * 4]
+    longer = groups_of(made(), made(trainer={"max_epochs": 9}), made(network=["64", "fc5", "fc10"], readout="count"))
+    assert {g.label for g in longer} == {
+        "antlr, 64-fc10, max_epochs 3", "antlr, 64-fc10, max_epochs 9", "antlr, 64-fc5-fc10, max_epochs 3"
+    }  # fmt: skip
+
+
+def test_the_best_setting_of_a_rule_comes_first():
+    good, bad = made(accuracy=(0.9,), loss="latency"), made(accuracy=(0.2,), loss="count")
+    assert [g.label for g in groups_of(bad, good)] == ["antlr, latency", "antlr, count"]
+
+
+def test_numbers_are_written_with_the_digits_that_count():
+    assert percent(Spread(0.97831, 0.00123, 3)) == "97.83 ± 0.12 %"
+    assert short(Spread(0.0023491, 0.0000645, 3)) == "0.002349 ± 0.000064"
+    assert short(Spread(6536.4, 120.2, 3)) == "6536 ± 120"
+    assert short(Spread(0.0, math.nan, 1)) == "0"
+
+
+def test_markdown_counts_trials_and_leaves_unfinished_ones_out():
+    text = markdown(groups_of(made(seed=0), made(seed=1), made(seed=2, exit_code=1, accuracy=(0.1,))))
+    assert "## digits" in text
+    assert "| antlr | 2 (+1 unfinished) | 90.00 ± 0.00 % | 80.00 ± 0.00 % |" in text
+    assert "40.50 ± 0.71" in text
+
+
+def test_csv_has_full_precision():
+    (row,) = csv.DictReader(csv_text(groups_of(made(seed=0), made(seed=2))).splitlines())
+    assert (row["finished"], row["unfinished"], row["setting"]) == ("2", "0", "antlr")
+    assert float(row["test/decision_spikes std"]) == math.sqrt(2)
+    assert row["test/accuracy_count mean"] == ""
+
+
+def test_the_page_holds_everything_and_loads_nothing():
+    runs = [made(seed=s) for s in range(3)] + [made("timing", notes="</script><b>x</b>", accuracy=(0.5, math.nan, 0.6))]
+    text = page(groups_of(*runs), "A <title>")
+    assert "A &lt;title&gt;" in text
+    assert not re.search(r"(src|href)\s*=\s*[\"'](?!#)|@import|url\(|fetch\(", text)
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+    assert [g["label"] for g in data["groups"]] == ["timing", "antlr"]
+    assert data["groups"][1]["test"]["decision_spikes"] == [41.0, 1.0, 3]
+    assert data["groups"][1]["curves"]["val/accuracy"] == [[1, 0.5, 0.0, 3], [2, 0.9, 0.0, 3], [3, 0.8, 0.0, 3]]
+    assert data["runs"][0]["curves"]["val/accuracy"] == [[1, 0.5], [2, None], [3, 0.6]]
+    assert data["runs"][1]["settings"]["optim.lr"] == "0.001"
+
+
+def exit_of(argv, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["report", *map(str, argv)])
+    with pytest.raises(SystemExit) as leaving:
+        run_command(command.main)
+    return leaving.value.code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (["runs", "-o", "page.pdf"], "page.pdf"),
+        (["nowhere"], "nowhere"),
+        (["."], "no W&B run of this project"),
+        ([], "RUNS"),
+        ([".", "--colour=red"], "--colour"),
+    ],
+)
+def test_bad_input_is_one_sentence(argv, named, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code, _, message = exit_of(argv, monkeypatch, capsys)
+    assert code == 2
+    assert message.startswith("error: ")
+    assert len(message.splitlines()) == 1
+    assert named in message
+
+
+@pytest.mark.parametrize("name", ["deep/page.html", "table.md", "table.csv"])
+def test_the_command_writes_what_the_name_asks_for(name, tmp_path, monkeypatch, capsys):
+    foreign = made()
+    del foreign.config["rule"]
+    (tmp_path / "broken").mkdir()
+    monkeypatch.setattr(
+        command, "stored_runs", lambda paths: ([made(seed=0), made(seed=1, exit_code=None), foreign], [])
+    )
+    code, printed, warned = exit_of([tmp_path, "-o", tmp_path / name], monkeypatch, capsys)
+    assert code == 0
+    assert "2 runs of 1 settings, 1 of them unfinished" in printed
+    assert "1 runs are left out" in warned
+    assert "antlr" in (tmp_path / name).read_text()
