@@ -1,21 +1,32 @@
-"""Reading checkpoints: never runs code from the file, and names a file that is no checkpoint of this project."""
+"""Checkpoint files: written atomically, verified when read, and read without ever running code from the file."""
 
 from __future__ import annotations
 
-import pickle
+import errno
+import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.io import CheckpointIO
 
-from app.errors import UserError
+from app.errors import RunStopped, UserError
+from app.files import PARTIAL, replacing
 
+CHECKPOINTS = "checkpoints"
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 KEYS = ("config", "state_dict", "epoch", "global_step")
+RESUME_KEYS = ("loops", "callbacks", "optimizer_states", "lr_schedulers")
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, to_resume: bool = False) -> dict[str, Any]:
     """The content of a checkpoint file.
+
+    Args:
+        path: the file.
+        to_resume: whether training is to go on from it, which takes more than the weights.
 
     Raises:
         UserError: the file is missing, damaged or foreign.
@@ -24,10 +35,95 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         remedy = "give a .ckpt file, or ckpt=last with out=<the run's folder>"
         raise UserError(f"ckpt={path}: there is no such checkpoint; {remedy}")
     try:
+        _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile):
+    except PermissionError:
+        raise UserError(f"ckpt={path}: the file may not be read; change its permissions") from None
+    except Exception:  # damaged bytes raise anything on their way through zipfile, zlib, pickle and torch
         raise UserError(f"ckpt={path}: the file is damaged or no checkpoint; use another one") from None
     missing = [key for key in KEYS if not isinstance(content, dict) or key not in content]
     if missing:
         raise UserError(f"ckpt={path}: not a checkpoint of this project, it has no {missing[0]!r}; use another one")
+    if to_resume and (missing := [key for key in RESUME_KEYS if key not in content]):
+        raise UserError(f"ckpt={path}: it can be evaluated but not trained on, it has no {missing[0]!r}; use another")
     return content
+
+
+def _check_sums(path: Path) -> None:
+    """Compare the CRC-32 of every part of the file, which torch.load does not."""
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(damaged)
+
+
+def newest_intact(folder: Path) -> tuple[Path, list[Path]]:
+    """The checkpoint with the most steps among the intact ones of a folder, and those that are damaged.
+
+    Raises:
+        UserError: none is intact.
+    """
+    steps: dict[Path, int] = {}
+    damaged = []
+    for path in (folder / name for name in (LAST, PREVIOUS, BEST)):
+        if path.is_file():
+            try:
+                steps[path] = int(read_checkpoint(path, to_resume=True)["global_step"])
+            except UserError:
+                damaged.append(path)
+    if not steps:
+        names = ", ".join(map(str, damaged))
+        raise UserError(f"ckpt=last: no checkpoint is intact ({names}); leave ckpt= out and choose another out=")
+    return max(steps, key=lambda path: steps[path]), damaged
+
+
+def keep_previous(folder: Path) -> None:
+    """Give the last checkpoint a second name, so that it outlives its replacement; there is a last one all the time."""
+    if (folder / LAST).exists():
+        partial = folder / f".{PREVIOUS}{PARTIAL}"
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(folder / LAST, partial)
+        except OSError as error:  # file systems without hard links
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+            (folder / LAST).replace(partial)
+        partial.replace(folder / PREVIOUS)
+
+
+class AtomicCheckpoints(CheckpointIO):
+    """How Lightning writes and reads checkpoint files here."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write the file; the old one stays until the new one is safe on the disk.
+
+        Raises:
+            RunStopped: it cannot be written.
+        """
+        path = Path(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.name == LAST:
+                keep_previous(path.parent)
+            with replacing(path, "wb") as file:
+                torch.save(checkpoint, file)
+        except (OSError, RuntimeError) as error:
+            raise RunStopped(not_written(path, error)) from None
+
+    def load_checkpoint(
+        self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        """Read a verified file onto the CPU, never running code from it."""
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: str | Path) -> None:
+        """Delete the file if it is there."""
+        Path(path).unlink(missing_ok=True)
+
+
+def not_written(path: Path, error: Exception) -> str:
+    """The sentence for a file of the run that cannot be written."""
+    reason = getattr(error, "strerror", None) or "the disk is full or has gone"
+    return (
+        f"{path} cannot be written ({reason}); the checkpoints before it are intact: make room or mend the folder, "
+        "then go on with ckpt=last"
+    )

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from app.checkpoint import read_checkpoint
+from app.checkpoint import BEST, CHECKPOINTS, read_checkpoint
 from app.config import from_dict, help_text, parse_arguments
 from app.errors import UserError, run_command
 from app.training.build import build_data, build_module, build_trainer, quiet
-from app.training.folder import CHECKPOINTS, make_folder
+from app.training.folder import make_folder
 from app.training.summary import metrics_table
 
 
@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
         raise UserError("ckpt= is missing: name a checkpoint, for example ckpt=runs/digits-antlr-latency-s0")
     path = Path(str(arguments["ckpt"]))
     if path.is_dir():
-        path = path / CHECKPOINTS / "best.ckpt"
+        path = path / CHECKPOINTS / BEST
     content = read_checkpoint(path)
     config = from_dict(content["config"], [a for a in argv if not a.removeprefix("--").startswith("ckpt=")])
     quiet()

@@ -100,6 +100,15 @@ class SpikeMetrics(Metric):
             shown["acc_count"] = int(self.correct_count_C.sum()) / samples
         return shown | {"spikes": int(self.spikes_L.sum()) / samples}
 
+    def sums(self) -> dict[str, Tensor]:
+        """A copy of what this process has summed up so far."""
+        return {name: value.detach().cpu().clone() for name, value in self.metric_state.items()}
+
+    def add_sums(self, sums: dict[str, Tensor]) -> None:
+        """Add the sums of samples that were seen elsewhere or earlier."""
+        self.merge_state({name: value.to(self.device) for name, value in sums.items()})
+        self._update_count += 1  # torchmetrics warns of computing what was never updated
+
     def compute(self) -> dict[str, Tensor]:
         """All metrics, see the class; empty when no sample was seen."""
         if not self.samples:

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import csv
+import time
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
+
+from app.checkpoint import not_written
+from app.errors import RunStopped
+from app.files import replacing
+
+SAVE_EVERY_S = 5.0
+"""What a killed run may miss in its file; up to its last checkpoint nothing is missing."""
 
 
 class MetricsFile(Logger):
@@ -23,6 +31,7 @@ class MetricsFile(Logger):
         self.path = path
         self.rows: dict[int, dict[str, Any]] = _read(path) if resume and path.exists() else {}
         self._changed = False
+        self._saved_s = time.monotonic()
 
     @property
     def name(self) -> str:
@@ -39,6 +48,8 @@ class MetricsFile(Logger):
         """Add numbers to the row of a step."""
         self.rows.setdefault(step or 0, {}).update(metrics)
         self._changed = True
+        if time.monotonic() - self._saved_s > SAVE_EVERY_S:
+            self.save()
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing: ``config.yaml`` holds the settings."""
@@ -50,17 +61,22 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Write the table, replacing the old one at once."""
+        """Write the table, replacing the old one at once.
+
+        Raises:
+            RunStopped: it cannot be written.
+        """
         if not self._changed:
             return
         names = ["epoch", *sorted({name for row in self.rows.values() for name in row} - {"epoch"})]
-        partial = self.path.with_suffix(".csv.part")
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, ["step", *names])
-            writer.writeheader()
-            writer.writerows({"step": step, **self.rows[step]} for step in sorted(self.rows))
-        partial.replace(self.path)
-        self._changed = False
+        try:
+            with replacing(self.path, newline="") as file:
+                writer = csv.DictWriter(file, ["step", *names])
+                writer.writeheader()
+                writer.writerows({"step": step, **self.rows[step]} for step in sorted(self.rows))
+        except OSError as error:
+            raise RunStopped(not_written(self.path, error)) from None
+        self._changed, self._saved_s = False, time.monotonic()
 
     def finalize(self, status: str) -> None:
         """Write what is left."""

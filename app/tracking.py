@@ -4,22 +4,104 @@ from __future__ import annotations
 
 import os
 import secrets
-import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.utilities.rank_zero import rank_zero_only, rank_zero_warn
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 
 from app.config import Config
+from app.files import replacing
+from app.notice import warn
 from app.version import code_version
 
 ID_FILE = "wandb_id"
 FLUSH_SECONDS = 1.0
 """A killed run loses at most so much of its log (wandb's own default is 15 s)."""
+START_SECONDS = 30.0
+"""How long a server may take to answer at the start."""
+
+Rows = Mapping[int, Mapping[str, Any]]
 
 
-def run_logger(config: Config, settings: dict[str, Any], out: Path) -> WandbLogger | None:
+class RunLogger(WandbLogger):
+    """A W&B logger that never stops training, with one row of history for each step, as in ``metrics.csv``.
+
+    Every session of a run begins with the rows of ``metrics.csv``, so that its log is complete without those of the
+    sessions before, which may have lost their last seconds or hold steps that were run again. If W&B's service fails,
+    a new session is opened once; if that fails too, the run goes on without W&B.
+
+    Args:
+        rows: the rows of ``metrics.csv`` by step; always read when needed, since it grows.
+        **options: for WandbLogger.
+    """
+
+    def __init__(self, rows: Rows, **options: Any) -> None:
+        super().__init__(**options)
+        self._wandb_init.pop("anonymous", None)  # Lightning 2.6 passes what wandb 0.31 warns of
+        self.rows = rows
+        self._failures = 0
+
+    def open(self) -> None:
+        """Start the session; raises what wandb raises."""
+        experiment = self.experiment
+        for step in sorted(self.rows):
+            row = {name: float(value) for name, value in self.rows[step].items()}
+            experiment.log({**row, "trainer/global_step": step}, step=step)
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Add numbers or media to the row of a step."""
+        values = dict(metrics) if step is None else {**metrics, "trainer/global_step": step}
+        self._guard(lambda: self.experiment.log(values, step=step))
+
+    @rank_zero_only
+    def log_image(self, key: str, images: list[Any], step: int | None = None, **options: Any) -> None:
+        """Add pictures to the row of a step."""
+        self._guard(lambda: WandbLogger.log_image(self, key, images, step, **options))
+
+    @rank_zero_only
+    def close(self, summary: Mapping[str, Any], exit_code: int) -> None:
+        """Store the final numbers and end the session."""
+
+        def finish() -> None:
+            self.experiment.summary.update(dict(summary))
+            self.experiment.finish(exit_code=exit_code)
+
+        self._guard(finish)
+
+    def finalize(self, status: str) -> None:
+        """End the session when the run was stopped; a later one may go on with it."""
+        if status == "failed":
+            self.close({}, exit_code=1)
+
+    def _guard(self, action: Callable[[], None]) -> None:
+        if self._failures > 1:
+            return
+        try:
+            action()
+        except Exception as error:
+            self._failures += 1
+            self._reopen(error, action)
+
+    def _reopen(self, error: Exception, action: Callable[[], None]) -> None:
+        import wandb
+
+        self._experiment = None
+        self._wandb_init["mode"] = "offline"
+        with suppress(Exception):  # the service that it wants to close has gone
+            wandb.teardown()
+        if self._failures > 1:
+            warn(f"W&B failed again ({_reason(error)}); going on without it, metrics.csv is complete")
+            return
+        warn(f"W&B failed ({_reason(error)}); going on with a new offline session of the run")
+        self._guard(self.open)
+        self._guard(action)
+
+
+def run_logger(config: Config, settings: dict[str, Any], out: Path, rows: Rows) -> RunLogger | None:
     """The W&B logger of a run, or None when tracking is disabled or cannot start: tracking never stops training.
 
     Task, rule, loss and seed are in the W&B config, group and tags, so that methods can be compared. No console output,
@@ -29,32 +111,33 @@ def run_logger(config: Config, settings: dict[str, Any], out: Path) -> WandbLogg
         config: the run's configuration.
         settings: the same as plain containers.
         out: the run's folder; the id in ``out/wandb_id`` makes a resumed run go on as the same W&B run.
+        rows: the rows of ``metrics.csv``: what the run has logged before it was resumed, and will log.
     """
-    if config.tracking.mode == "disabled":
+    if config.tracking.mode == "disabled" or rank_zero_only.rank != 0:
         return None
     mode = config.tracking.mode
     if mode == "online" and not _logged_in():
-        rank_zero_warn("W&B: not logged in, the run is stored offline; use 'wandb login' before or 'wandb sync' later")
+        warn("W&B: not logged in, the run is stored offline; use 'wandb login' before or 'wandb sync' later")
         mode = "offline"
-    for attempt in (mode, "offline"):
-        logger = _logger(config, settings, out, attempt)
+    for attempt in dict.fromkeys((mode, "offline")):
         try:
-            _ = logger.experiment
+            logger = _logger(config, settings, out, attempt, rows)
+            logger.open()
             return logger
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            rank_zero_warn(f"W&B cannot start {attempt} ({reason}); metrics.csv is complete without it")
+            warn(f"W&B cannot start {attempt} ({_reason(error)}); metrics.csv is complete without it")
     return None
 
 
-def _logger(config: Config, settings: dict[str, Any], out: Path, mode: str) -> WandbLogger:
+def _logger(config: Config, settings: dict[str, Any], out: Path, mode: str, rows: Rows) -> RunLogger:
     import wandb
 
     os.environ["WANDB_DATA_DIR"] = str(out / "wandb" / "data")  # artifacts stay in the run's folder
     (out / "wandb" / "data").mkdir(parents=True, exist_ok=True)
     shown = {key: value for key, value in settings.items() if key not in ("out", "ckpt", "tracking", "config")}
     shown["data"] = {key: value for key, value in settings["data"].items() if key not in ("root", "cache")}
-    logger = WandbLogger(
+    return RunLogger(
+        rows,
         mode=mode,
         save_dir=out,
         id=_run_id(out),
@@ -70,33 +153,34 @@ def _logger(config: Config, settings: dict[str, Any], out: Path, mode: str) -> W
             silent=True,
             disable_git=True,
             save_code=False,
+            init_timeout=START_SECONDS,
             x_disable_meta=True,
             x_disable_stats=True,
             x_save_requirements=False,
             x_transaction_log_flush_interval=FLUSH_SECONDS,
         ),
     )
-    logger._wandb_init.pop("anonymous", None)  # Lightning 2.6 passes what wandb 0.31 warns of
-    return logger
 
 
-def finish(logger: WandbLogger | None, summary: dict[str, Any], failed: bool = False) -> None:
-    """Store the final numbers and close the run; a fault of W&B is a warning."""
-    if logger is None or rank_zero_only.rank != 0:
-        return
-    try:
-        logger.experiment.summary.update(summary)
-        logger.experiment.finish(exit_code=int(failed))
-    except Exception as error:
-        warnings.warn(f"W&B could not close the run ({type(error).__name__}: {error})", stacklevel=1)
+def finish(logger: RunLogger | None, summary: dict[str, Any]) -> None:
+    """Store the final numbers and close the run."""
+    if logger is not None:
+        logger.close(summary, exit_code=0)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:200]
 
 
 def _run_id(out: Path) -> str:
     """The run's W&B id: made once, then read, so that a resumed run goes on under the same id."""
     path = out / ID_FILE
-    if not path.exists() and rank_zero_only.rank == 0:
-        path.write_text(secrets.token_hex(4))
-    return path.read_text().strip() if path.exists() else secrets.token_hex(4)
+    known = path.read_text().strip() if path.exists() else ""
+    if not known:
+        known = secrets.token_hex(4)
+        with replacing(path) as file:
+            file.write(known)
+    return known
 
 
 def _logged_in() -> bool:

@@ -8,14 +8,15 @@ import pytest
 APP = Path(__file__).parent.parent / "app"
 LAYERS = [
     {"app", "app.errors"},
-    {"app.colours", "app.events", "app.neuron", "app.version"},
+    {"app.colours", "app.events", "app.files", "app.neuron", "app.version"},
     {"app.activity", "app.config", "app.kernels", "app.readout"},
     {"app.rules", "app.losses", "app.data", "app.probes"},
     {"app.network"},
-    {"app.metrics", "app.metrics_file", "app.checkpoint"},
+    {"app.metrics", "app.checkpoint", "app.notice"},
+    {"app.metrics_file"},
     {"app.training.module", "app.callbacks", "app.tracking"},
     {"app.training"},
-    {"app.verify", "app.evaluate", "app.report"},
+    {"app.verify", "app.evaluate", "app.report", "app.selftest"},
 ]
 FILES = sorted(APP.rglob("*.py"))
 READS_CONFIG = {"app.config", "app.tracking", "app.training", "app.evaluate"}
@@ -67,7 +68,11 @@ def test_one_file_writes_wandb_runs_and_one_reads_them():
 
 
 def test_the_core_needs_neither_omegaconf_nor_lightning():
-    core = [p for p in FILES if unit_of(module_name(p))[0] <= 4 and not module_name(p).startswith(("app.config", "app.data"))]
+    core = [
+        p
+        for p in FILES
+        if unit_of(module_name(p))[0] <= 4 and not module_name(p).startswith(("app.config", "app.data"))
+    ]
     assert len(core) > 15
     for path in core:
         assert not {i.split(".")[0] for i in imported(path)} & {"omegaconf", "lightning", "wandb"}, path

@@ -178,6 +178,9 @@ class Config:
     init_bias_center: float = key(0.0, "initial biases; 1 = silent input lets a neuron fire in mid-window, 0 = no bias")
     out: str | None = key(None, "folder of the run; null = runs/<task>-<rule>-<loss>-s<seed>")
     ckpt: str | None = key(None, "checkpoint to go on from: a path, or last for the newest in out; null = start anew")
+    checkpoint_every_s: float = key(
+        60.0, "seconds between two checkpoints within an epoch, of which a killed run needs one; 0 = every step", ge=0
+    )
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
     learning: LearningConfig = field(default_factory=LearningConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)

@@ -11,14 +11,17 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, Timer
-from lightning.pytorch.loggers import WandbLogger
+from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch.callbacks import Timer
 
 from app import tracking
+from app.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from app.callbacks.origin import Origin
 from app.callbacks.pictures import LossLandscape, SpikeRaster
 from app.callbacks.progress import SpikeProgressBar
-from app.callbacks.rng import RandomState
+from app.callbacks.rank_state import RandomState, RunningMetrics
 from app.callbacks.spike_counts import SpikeCounts
+from app.checkpoint import AtomicCheckpoints
 from app.config import Config, to_dict
 from app.data.base import EventDataModule
 from app.errors import UserError
@@ -28,8 +31,8 @@ from app.network import Network
 from app.neuron.lif import Neuron, centre_bias
 from app.neuron.surrogate import Exponential, Rectangular, Surrogate
 from app.rules.rule import Rule, activation, antlr, timing
-from app.training.folder import CHECKPOINTS
 from app.training.module import Optimisation, SpikingModule
+from app.version import code_version
 
 
 def build_neuron(config: Config) -> Neuron:
@@ -135,9 +138,9 @@ class Run:
     trainer: L.Trainer
     module: SpikingModule
     data: EventDataModule
-    best: ModelCheckpoint
+    best: BestCheckpoint
     timer: Timer
-    wandb: WandbLogger | None
+    wandb: tracking.RunLogger | None
 
     @property
     def chosen_path(self) -> str | None:
@@ -176,9 +179,10 @@ def build_run(config: Config, out: Path, resumed_step: int | None) -> Run:
     metrics = MetricsFile(out / "metrics.csv", resume=resumed_step is not None)
     if resumed_step is not None:
         metrics.forget_from(resumed_step)
-    wandb = tracking.run_logger(config, to_dict(config), out)
-    best, timer = _best_checkpoint(config, out), Timer()
-    callbacks: list[L.Callback] = [RandomState(), SpikeCounts(), timer, best, _last_checkpoint(config, out)]
+    wandb = tracking.run_logger(config, to_dict(config), out, metrics.rows)
+    best, timer, last = _best_checkpoint(config, out), Timer(), LastCheckpoint(out, config.checkpoint_every_s)
+    kept = [Origin(code_version()), RandomState(), RunningMetrics()]
+    callbacks: list[L.Callback] = [*kept, SpikeCounts(), timer, best, last]
     p = config.probes
     if p.raster:
         callbacks.append(SpikeRaster(out))
@@ -189,23 +193,19 @@ def build_run(config: Config, out: Path, resumed_step: int | None) -> Run:
     return Run(build_trainer(config, out, callbacks, loggers), module, data, best, timer, wandb)
 
 
-def _best_checkpoint(config: Config, out: Path) -> ModelCheckpoint:
-    """Keeps the best validation in ``best.ckpt``; without validation the newest state is the best."""
-    monitor, mode = f"val/accuracy_{config.readout}", "max"
-    if config.task == "spike_trains":
-        monitor, mode = "val/loss", "min"
+def _best_checkpoint(config: Config, out: Path) -> BestCheckpoint:
+    """Keeps the best validation; without validation the newest state is the best."""
     if config.trainer.limit_val_batches == 0:
-        monitor = None
-    return ModelCheckpoint(out / CHECKPOINTS, "best", monitor=monitor, mode=mode, enable_version_counter=False)
+        return BestCheckpoint(out, None, "min")
+    if config.task == "spike_trains":
+        return BestCheckpoint(out, "val/loss", "min")
+    return BestCheckpoint(out, f"val/accuracy_{config.readout}", "max")
 
 
-def _last_checkpoint(config: Config, out: Path) -> ModelCheckpoint:
-    """Keeps the newest state in ``last.ckpt``, from which a run goes on; ``save_last`` would skip epochs that are not
-    the best so far.
-    """
-    every = config.trainer.check_val_every_n_epoch
-    how = {"every_n_epochs": every, "save_on_train_epoch_end": True, "enable_version_counter": False}
-    return ModelCheckpoint(out / CHECKPOINTS, "last", **how)
+def _plugins() -> list[Any]:
+    """Atomic checkpoints; under SLURM no requeueing by Lightning, whose own checkpoint would not be among ours."""
+    slurm = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+    return [AtomicCheckpoints(), *slurm]
 
 
 def build_trainer(config: Config, out: Path, callbacks: list[L.Callback], loggers: list[Any]) -> L.Trainer:
@@ -224,6 +224,7 @@ def build_trainer(config: Config, out: Path, callbacks: list[L.Callback], logger
             **options,
             default_root_dir=out,
             callbacks=callbacks,
+            plugins=_plugins(),
             logger=loggers or False,
             gradient_clip_val=config.optim.grad_clip,
             gradient_clip_algorithm=config.optim.grad_clip_algorithm if config.optim.grad_clip else None,

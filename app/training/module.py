@@ -95,11 +95,16 @@ class SpikingModule(L.LightningModule):
         )  # type: ignore[return-value]
 
     def _log_step(self, loss: Tensor, output: NetworkOutput, batch: Batch) -> None:
-        size = len(batch.label_B)
-        spikes = sum(activity.totals_TB.sum() for activity in output.layers) / size
-        self.log("train/loss_step", loss.detach(), batch_size=size)
-        self.log("train/spikes_per_sample_step", spikes, batch_size=size)
-        self.log("train/lr", self.optimizers().param_groups[0]["lr"], batch_size=size)
+        spikes = sum(activity.totals_TB.sum() for activity in output.layers) / len(batch.label_B)
+        lr = self.optimizers().param_groups[0]["lr"]
+        values = {"train/loss_step": loss.detach(), "train/spikes_per_sample_step": spikes, "train/lr": lr}
+        self._log_now(values, self.global_step)
+
+    def _log_now(self, values: dict[str, Any], step: int) -> None:
+        """Log at once: Lightning would do it after the checkpoint of this step, which then would not cover it."""
+        row = {name: float(value) for name, value in values.items()} | {"epoch": self.current_epoch}
+        for logger in self.loggers:
+            logger.log_metrics(row, step)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Stop before a gradient that is not finite reaches the weights, or is clipped to look finite."""
@@ -128,8 +133,9 @@ class SpikingModule(L.LightningModule):
         self.test_metrics.update(output, batch.label_B, self.loss(output, batch))
 
     def on_train_epoch_end(self) -> None:
-        """Log the epoch's training metrics."""
-        self._log_split("train", self.train_metrics)
+        """Log the epoch's training metrics; there are none when the run goes on from here."""
+        if values := self._computed("train", self.train_metrics):
+            self._log_now(values, self.global_step - 1)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics; the checkpoint is chosen by them."""
@@ -141,9 +147,13 @@ class SpikingModule(L.LightningModule):
 
     def _log_split(self, split: str, metrics: SpikeMetrics) -> None:
         # already summed over processes: every rank logs the same numbers
+        self.log_dict(self._computed(split, metrics), batch_size=1, rank_zero_only=False, sync_dist=False)
+
+    @staticmethod
+    def _computed(split: str, metrics: SpikeMetrics) -> dict[str, Tensor]:
         values = {f"{split}/{name}": value for name, value in metrics.compute().items()}
-        self.log_dict(values, batch_size=1, rank_zero_only=False, sync_dist=False)
         metrics.reset()
+        return values
 
     def configure_optimizers(self) -> dict[str, Any]:
         """The optimiser, and the learning-rate schedule by step."""

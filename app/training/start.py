@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from app.checkpoint import read_checkpoint
+from app.checkpoint import CHECKPOINTS, newest_intact, read_checkpoint
 from app.config import Config, from_dict, load_config, parse_arguments, to_yaml
 from app.errors import UserError
-from app.training.folder import CHECKPOINTS, claim_folder, latest_run, make_folder
+from app.files import replacing
+from app.notice import warn
+from app.training.changes import check_changes
+from app.training.folder import CONFIG, claim_folder, has_checkpoints, latest_run, make_folder, remove_partial_files
 
 
 @dataclass(frozen=True)
@@ -43,31 +48,58 @@ def prepare(argv: Sequence[str]) -> Start:
     arguments = parse_arguments(argv)
     config = load_config(argv)
     if config.ckpt is None:
-        out = claim_folder(config.out, named="out" in arguments)
-        start = Start(config, out)
+        start = Start(config, claim_folder(config.out, named="out" in arguments))
+    elif config.ckpt == "last":
+        start = _resume_last(argv, config, latest_run(config.out))
     else:
-        start = _resume(argv, config, named="out" in arguments)
+        path = Path(config.ckpt)
+        start = _resume(argv, config, path, Path(config.out) if "out" in arguments else _run_of(path))
     start.config.out = str(start.out)
     if rank_zero_only.rank == 0:
-        (start.out / "config.yaml").write_text(to_yaml(start.config))
+        remove_partial_files(start.out)
+        with replacing(start.out / CONFIG) as file:
+            file.write(to_yaml(start.config))
     return start
 
 
-def _resume(argv: Sequence[str], config: Config, named: bool) -> Start:
-    path = Path(config.ckpt)
-    if config.ckpt == "last":
-        path = latest_run(config.out) / CHECKPOINTS / "last.ckpt"
-    content = read_checkpoint(path)
+def _run_of(path: Path) -> Path:
+    """The folder of the run that wrote a checkpoint, relative where it can be."""
+    folder = path.resolve().parent.parent
+    return Path(os.path.relpath(folder)) if folder.is_relative_to(Path.cwd()) else folder
+
+
+def _resume_last(argv: Sequence[str], config: Config, out: Path) -> Start:
+    """Go on from the newest intact checkpoint of a run; without any yet, from its beginning."""
+    if not has_checkpoints(out):
+        warn(f"{out} has no checkpoint yet: starting from the beginning")
+        others = [argument for argument in argv if argument.removeprefix("--").split("=")[0] not in ("ckpt", "config")]
+        config = load_config([f"config={out / CONFIG}", *others])
+        make_folder(out)
+        return _resume(others, config, Path(config.ckpt), out) if config.ckpt else Start(config, out)
+    path, damaged = newest_intact(out / CHECKPOINTS)
+    for file in damaged:
+        warn(f"{file} is damaged and was set aside; going on from {path}")
+        if rank_zero_only.rank == 0:
+            file.replace(file.with_name(f"{file.name}.damaged"))
+    return _resume(argv, config, path, out)
+
+
+def _resume(argv: Sequence[str], config: Config, path: Path, out: Path) -> Start:
+    content = read_checkpoint(path, to_resume=True)
     if "config" not in parse_arguments(argv):
         config = from_dict(content["config"], argv)
     stored = from_dict(content["config"])
-    for key in ("task", "network"):
-        if getattr(config, key) != getattr(stored, key):
-            raise UserError(
-                f"{key}={getattr(config, key)} differs from the checkpoint {path}, which holds "
-                f"{key}={getattr(stored, key)}; leave {key}= out to go on with it"
-            )
-    out = Path(config.out) if named else path.resolve().parent.parent
+    check_changes(stored, config, path)
+    _check_epochs(content, config, path)
     make_folder(out)
     config.ckpt = str(path)
     return Start(config, out, path, int(content["global_step"]))
+
+
+def _check_epochs(content: dict[str, Any], config: Config, path: Path) -> None:
+    trained, limit = content["epoch"], config.trainer.max_epochs
+    if 0 <= limit < trained:
+        raise UserError(
+            f"trainer.max_epochs={limit} is less than the {trained} epochs that {path} has behind it; "
+            f"use trainer.max_epochs={trained + 1} or more"
+        )

@@ -8,6 +8,7 @@ from typing import Any
 
 from app import tracking
 from app.checkpoint import read_checkpoint
+from app.files import replacing
 from app.training.build import Run
 from app.training.start import Start
 from app.version import code_version
@@ -58,9 +59,8 @@ def finish(run: Run, start: Start, train_s: float) -> dict[str, Any]:
         "code_version": code_version(),
     }
     if run.trainer.is_global_zero:
-        partial = start.out / "summary.json.part"
-        partial.write_text(json.dumps(summary, indent=2) + "\n")
-        partial.replace(start.out / "summary.json")
+        with replacing(start.out / "summary.json") as file:
+            file.write(json.dumps(summary, indent=2) + "\n")
         tracking.finish(run.wandb, summary)
     return summary
 
