@@ -17,9 +17,10 @@ LAYERS = [
     {"app.training.module", "app.callbacks", "app.tracking"},
     {"app.training"},
     {"app.verify", "app.evaluate", "app.report", "app.selftest"},
+    {"app.sweep"},
 ]
 FILES = sorted(APP.rglob("*.py"))
-READS_CONFIG = {"app.config", "app.tracking", "app.training", "app.evaluate"}
+READS_CONFIG = {"app.config", "app.tracking", "app.training", "app.evaluate", "app.sweep"}
 
 
 def module_name(path: Path) -> str:

@@ -115,7 +115,7 @@ def result_of(run: Run) -> Result:
     measure = measure_of(settings["task"], settings.get("readout") or "first")
     names = sorted({name for row in rows for name in row if name.startswith(("val/", "train/"))})
     curves = {name: _curve(rows, name) for name in names if "/class" not in name and not name.endswith("_step")}
-    best, test = _best(rows, measure), _of_split("test", run.summary)
+    best, test = best_validation(rows, measure), _of_split("test", run.summary)
     for values, prefix in ((curves, "val/"), (curves, "train/"), (best, ""), (test, "")):
         _add_own_accuracy(values, prefix, measure)
     return Result(run, settings, measure, curves, best, test)
@@ -154,8 +154,13 @@ def _curve(rows: list[dict[str, Any]], name: str) -> list[Point]:
     return points
 
 
-def _best(rows: list[dict[str, Any]], measure: Measure) -> dict[str, float]:
-    """The validation metrics of the first row with the best value; empty without validation."""
+def best_validation(rows: Iterable[dict[str, Any]], measure: Measure) -> dict[str, float]:
+    """The validation metrics of the first row with the best value, without ``val/``; empty without validation.
+
+    Args:
+        rows: logged rows in order, with ``epoch`` and ``val/…``.
+        measure: what is compared.
+    """
     best: dict[str, Any] = {}
     for row in rows:
         value = row.get(f"val/{measure.name}")

@@ -1,0 +1,147 @@
+"""Search a grid with repeated trials: ``python -m app.sweep [key=value …] [key=value,value …] [trials=N] [jobs=N]``.
+
+A key with several values is an axis of the grid; every combination is trained with ``trials`` seeds (from ``seed=0``
+on, or the seeds of ``seed=0,3,5``). Lists keep their commas: ``network=[64,fc200,fc10],[64,fc50,fc10]``; so does text
+in quotation marks. For example
+
+    python -m app.sweep config=mnist_antlr optim.lr=1e-2,1e-3,1e-4 optim.grad_clip=1e6,10,1 trials=16 jobs=2
+
+Each run is a W&B run in the group of the sweep, in a folder of its own below ``out`` (default ``runs/sweeps/…``). The
+same command goes on after a stop of any kind: finished runs are kept, interrupted ones go on from their last
+checkpoint. The option with the best mean validation is chosen, for each task and rule; test numbers are shown for it
+alone.
+
+  trials=N                   runs of each option (default 1)
+  jobs=N                     runs at the same time (default: one for each core); they share the cores
+  out=FOLDER                 the sweep's folder: runs, logs/, results.csv, results.json
+  --dry-run                  list the commands, run nothing
+  --write-wandb-sweep FILE   write the grid for 'wandb sweep FILE' and 'wandb agent', run nothing
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.errors import UserError, run_command
+from app.report.tables import one as one_value
+from app.sweep.outcome import NAMES, choose, measure, outcomes, store, table, validated, written
+from app.sweep.plan import Plan, Trial, read_plan
+from app.sweep.run import Finished, command, cores, is_finished, log_of, run_all, sole
+
+WRITE = "--write-wandb-sweep"
+DRY_RUN = "--dry-run"
+
+
+def main(argv: list[str]) -> int:
+    """Run what is left of a sweep and choose; 1 if a run failed."""
+    if "--help" in argv or "-h" in argv:
+        print(__doc__)
+        return 0
+    arguments, file = _take_file(argv)
+    is_dry = DRY_RUN in arguments
+    plan = read_plan(argument for argument in arguments if argument != DRY_RUN)
+    if file is not None:
+        return _write(plan, file)
+    trials = plan.trials()
+    if is_dry:
+        print("\n".join(shlex.join(command(trial)) for trial in trials if not is_finished(trial)))
+        return 0
+    return _run(plan, trials)
+
+
+def _take_file(argv: Sequence[str]) -> tuple[list[str], Path | None]:
+    """The arguments without ``--write-wandb-sweep FILE``, and the file."""
+    rest = list(argv)
+    for position, argument in enumerate(argv):
+        name, equals, value = argument.partition("=")
+        if name == WRITE:
+            value = value if equals else rest.pop(position + 1) if position + 1 < len(rest) else ""
+            if not value or "=" in value:
+                raise UserError(f"{WRITE} needs the name of a file, for example {WRITE} sweep.yaml")
+            del rest[position]
+            return rest, Path(value)
+    return rest, None
+
+
+def _write(plan: Plan, file: Path) -> int:
+    from app.sweep.wandb_file import sweep_file
+
+    text = sweep_file(plan)
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{WRITE} {file} cannot be written: {error.strerror}") from None
+    print(f"{file}: {len(plan.options) * len(plan.seeds)} runs; 'wandb sweep {file}', then 'wandb agent ID' anywhere")
+    return 0
+
+
+def _run(plan: Plan, trials: Sequence[Trial]) -> int:
+    left = [trial for trial in trials if not is_finished(trial)]
+    jobs = min(plan.jobs or cores(), max(len(left), 1))
+    if (plan.jobs or 1) > cores():
+        raise UserError(
+            f"jobs={plan.jobs} is more than the {cores()} cores of this machine; use jobs={cores()} or less"
+        )
+    print(_heading(plan, trials, left, jobs), flush=True)
+    with sole(plan.out) as lock:
+        finished = run_all(left, jobs, lock, _Progress(len(trials), len(left), jobs))
+        options = outcomes(trials)
+        chosen = choose(options)
+        store(options, chosen, plan.out)
+    print(table(options, chosen))
+    failed = [one for one in finished if one.exit_code]
+    if failed:
+        print(f"\n{len(failed)} of {len(trials)} runs failed; the same command tries them again:")
+        print("\n".join(f"  {one.trial.label}, seed {one.trial.seed}: {log_of(one.trial)}" for one in failed))
+    print(f"\n{plan.out}: results.csv, results.json, logs/; python -m app.report {plan.out} draws the runs")
+    return int(bool(failed))
+
+
+def _heading(plan: Plan, trials: Sequence[Trial], left: Sequence[Trial], jobs: int) -> str:
+    done, begun = len(trials) - len(left), sum((trial.out / "config.yaml").exists() for trial in left)
+    known = f"; {done} are finished already, {begun} go on from where they stopped" if done or begun else ""
+    grid = f"{len(plan.options)} options x {len(plan.seeds)} trials = {len(trials)} runs"
+    return f"{plan.out}: {grid}, {jobs} at a time{known}"
+
+
+class _Progress:
+    """Prints a line for each run that ends.
+
+    Args:
+        total: runs of the sweep.
+        left: runs of this session.
+        jobs: runs at the same time.
+    """
+
+    def __init__(self, total: int, left: int, jobs: int) -> None:
+        self.total, self.left, self.ended = total, left, total - left
+        self.start_s = time.monotonic()
+
+    def __call__(self, one: Finished) -> None:
+        self.ended += 1
+        done = self.ended - (self.total - self.left)
+        rest_s = (time.monotonic() - self.start_s) / done * (self.left - done)
+        name = f"[{self.ended:{len(str(self.total))}}/{self.total}] {one.trial.label}, seed {one.trial.seed}"
+        rest = f"; {_duration(rest_s)} left" if self.left > done else ""
+        print(f"{name}: {_result(one)}, {_duration(one.seconds)}{rest}", flush=True)
+
+
+def _result(one: Finished) -> str:
+    if one.exit_code:
+        return f"failed with exit code {one.exit_code}, see {log_of(one.trial)}"
+    name = measure(one.trial).name
+    value = validated(one.trial).get(name)
+    return "finished" if value is None else f"validation {NAMES[name]} {written(name, one_value(value))}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+if __name__ == "__main__":
+    run_command(main)

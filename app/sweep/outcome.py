@@ -1,0 +1,182 @@
+"""What came out of a sweep: a number for each option on validation data, the choice, and only then the test."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from app.report.groups import Spread, spread
+from app.report.results import Measure, best_validation, measure_of
+from app.report.tables import percent, short
+from app.sweep.plan import Option, Trial, label
+from app.sweep.run import is_finished
+
+NAMES = {
+    "accuracy_first": "accuracy by first spike",
+    "accuracy_count": "accuracy by spike count",
+    "loss": "loss",
+    "spikes_per_sample": "spikes per sample",
+    "decision_spikes": "decision spikes per sample",
+    "time_to_first_spike_steps": "time to first output spike (steps)",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The trials of one option.
+
+    Args:
+        option: the values of the axes.
+        trials: all of them.
+        finished: those that came to their end.
+        measure: what is compared on validation data.
+        best: for each finished trial, the validation metrics of its best epoch.
+        test: for each finished trial, its test metrics.
+    """
+
+    option: Option
+    trials: list[Trial]
+    finished: list[Trial]
+    measure: Measure
+    best: list[dict[str, float]]
+    test: list[dict[str, float]]
+
+    @property
+    def family(self) -> tuple[str, str]:
+        """Task and rule: among the options of one family, one is chosen."""
+        return self.trials[0].config.task, self.trials[0].config.rule
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every trial came to its end: only then may the option be chosen."""
+        return len(self.finished) == len(self.trials)
+
+    @property
+    def validation(self) -> Spread:
+        """The measure over the finished trials."""
+        return spread(best.get(self.measure.name) for best in self.best)
+
+    def test_spread(self, name: str) -> Spread:
+        """A test metric over the finished trials."""
+        return spread(test.get(name) for test in self.test)
+
+
+def outcomes(trials: Sequence[Trial]) -> list[Outcome]:
+    """Read what the runs left behind, option by option."""
+    by_option: dict[Option, list[Trial]] = {}
+    for trial in trials:
+        by_option.setdefault(trial.option, []).append(trial)
+    return [_outcome(option, its) for option, its in by_option.items()]
+
+
+def _outcome(option: Option, trials: list[Trial]) -> Outcome:
+    finished = [trial for trial in trials if is_finished(trial)]
+    return Outcome(
+        option, trials, finished, measure(trials[0]), [validated(t) for t in finished], [_test(t) for t in finished]
+    )
+
+
+def measure(trial: Trial) -> Measure:
+    """What the trial's best epoch, and the best option, is chosen by."""
+    return measure_of(trial.config.task, str(trial.config.readout))
+
+
+def validated(trial: Trial) -> dict[str, float]:
+    """The validation metrics of a run's best epoch, from its ``metrics.csv``."""
+    with (trial.out / "metrics.csv").open(newline="") as file:
+        rows = [{key: float(text) for key, text in row.items() if text} for row in csv.DictReader(file)]
+    return best_validation(rows, measure(trial))
+
+
+def _test(trial: Trial) -> dict[str, float]:
+    summary = json.loads((trial.out / "summary.json").read_text())
+    return {key.removeprefix("test/"): value for key, value in summary.items() if key.startswith("test/")}
+
+
+def choose(options: Sequence[Outcome]) -> list[Outcome]:
+    """For each task and rule, the option with the best mean validation among those whose trials all finished."""
+    chosen: dict[tuple[str, str], Outcome] = {}
+    for one in options:
+        if not one.is_complete or not one.validation.n:
+            continue
+        best = chosen.get(one.family)
+        if best is None or one.measure.better(one.validation.mean, best.validation.mean):
+            chosen[one.family] = one
+    return list(chosen.values())
+
+
+def table(options: Sequence[Outcome], chosen: Sequence[Outcome]) -> str:
+    """The comparison on validation data, and the test numbers of what it chose."""
+    width = max(len(label(one.option)) for one in options)
+    lines = [f"\nBest epoch on validation data, mean ± standard deviation over {len(options[0].trials)} trials"]
+    for one in options:
+        missing = "" if one.is_complete else f"  ({len(one.trials) - len(one.finished)} unfinished: cannot be chosen)"
+        mark = "  <- chosen" if one in chosen else missing
+        lines.append(f"  {label(one.option):{width}}  {NAMES[one.measure.name]} {_written(one)}{mark}")
+    for one in chosen:
+        task, rule = one.family
+        lines.append(f"\n{task}, {rule} rule: {label(one.option)} has the best validation; on test data it reaches")
+        lines += [f"  {NAMES[name]:36}{written(name, one.test_spread(name))}" for name in _tested(one)]
+    return "\n".join(lines)
+
+
+def _written(one: Outcome) -> str:
+    return written(one.measure.name, one.validation) if one.validation.n else "–"
+
+
+def written(name: str, value: Spread) -> str:
+    """A metric as 97.83 ± 0.12 % or 41.29 ± 1.29."""
+    return (percent if name.startswith("accuracy") else short)(value)
+
+
+def _tested(one: Outcome) -> list[str]:
+    return [name for name in NAMES if one.test_spread(name).n]
+
+
+def store(options: Sequence[Outcome], chosen: Sequence[Outcome], folder: Path) -> None:
+    """Write ``results.csv`` and ``results.json``; test numbers of chosen options only."""
+    rows = [_row(one, one in chosen) for one in options]
+    (folder / "results.json").write_text(json.dumps(rows, indent=2) + "\n")
+    flat = [row["option"] | row | row["test"] for row in rows]
+    names = [
+        name for name in dict.fromkeys(key for row in flat for key in row) if name not in ("option", "test", "runs")
+    ]
+    with (folder / "results.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, names, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(flat)
+
+
+def _row(one: Outcome, is_chosen: bool) -> dict[str, Any]:
+    task, rule = one.family
+    value = one.validation
+    return {
+        "option": dict(one.option),
+        "task": task,
+        "rule": rule,
+        "trials": len(one.trials),
+        "finished": len(one.finished),
+        "measure": f"val/{one.measure.name}",
+        "mean": _json(value.mean),
+        "std": _json(value.std),
+        "chosen": is_chosen,
+        "test": _test_row(one) if is_chosen else {},
+        "runs": [str(trial.out) for trial in one.trials],
+    }
+
+
+def _test_row(one: Outcome) -> dict[str, float | None]:
+    row = {}
+    for name in _tested(one):
+        value = one.test_spread(name)
+        row |= {f"test/{name} mean": _json(value.mean), f"test/{name} std": _json(value.std)}
+    return row
+
+
+def _json(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,125 @@
+"""Running trials as processes: several at once, never one twice, and going on with those that were interrupted."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from app.errors import UserError
+from app.sweep.plan import Trial
+
+TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+POLL_S = 0.1
+PATIENCE_S = 20.0
+"""So long may interrupted runs take to write a checkpoint."""
+
+
+class Finished(NamedTuple):
+    """A run that ended in this session: its exit code, 0 for success, and how long it took."""
+
+    trial: Trial
+    exit_code: int
+    seconds: float
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def is_finished(trial: Trial) -> bool:
+    """Whether the run came to its end, in this session or before."""
+    return (trial.out / "summary.json").exists()
+
+
+def command(trial: Trial) -> list[str]:
+    """What runs the trial: anew, or going on with it if it was begun before."""
+    begun = (trial.out / "config.yaml").exists()
+    return [sys.executable, str(TRAIN), *trial.arguments, *(["ckpt=last"] if begun else [])]
+
+
+def log_of(trial: Trial) -> Path:
+    """Where the run's output goes; complete over all sessions."""
+    return trial.out.parent / "logs" / f"{trial.out.name}.log"
+
+
+@contextmanager
+def sole(folder: Path) -> Iterator[int]:
+    """Hold a lock on the sweep's folder; runs inherit it, so that it also stands while a killed sweep's runs live on.
+
+    Raises:
+        UserError: the folder cannot be written, or is in use.
+    """
+    try:
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise UserError(f"out={folder} cannot be written ({error.strerror}); choose another out=") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield handle
+    except BlockingIOError:
+        raise UserError(
+            f"out={folder}: a sweep, or a run of one that was killed, is still at work there; wait for it or stop it"
+        ) from None
+    finally:
+        os.close(handle)
+
+
+def run_all(trials: Sequence[Trial], jobs: int, lock: int, report: Callable[[Finished], None]) -> list[Finished]:
+    """Run trials, so many at once; whatever stops this process stops the runs, each at its next checkpoint.
+
+    Args:
+        trials: the runs, in order.
+        jobs: processes at the same time; they share the cores.
+        lock: the lock's handle, inherited by the runs.
+        report: is told of every run that ends.
+    """
+    waiting, running, finished = list(trials), {}, []
+    threads = str(max(1, cores() // jobs))
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                trial = waiting.pop(0)
+                running[_start(trial, threads, lock)] = (trial, time.monotonic())
+            time.sleep(POLL_S)
+            for process in [process for process in running if process.poll() is not None]:
+                trial, start_s = running.pop(process)
+                finished.append(Finished(trial, process.returncode, time.monotonic() - start_s))
+                report(finished[-1])
+    finally:
+        _stop(list(running))
+    return finished
+
+
+def _start(trial: Trial, threads: str, lock: int) -> subprocess.Popen:
+    limits = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    with log_of(trial).open("a") as log:
+        return subprocess.Popen(
+            command(trial),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | limits,
+            pass_fds=[lock],
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the runs in order
+        )
+
+
+def _stop(processes: Sequence[subprocess.Popen]) -> None:
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + PATIENCE_S
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,39 @@
+"""The same grid as a W&B sweep file, so that agents on many machines can share it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from app.report.results import measure_of
+from app.sweep.plan import Plan
+
+
+def sweep_file(plan: Plan) -> str:
+    """YAML for ``wandb sweep FILE``; every agent then runs ``train.py`` with ``key=value`` arguments."""
+    config = plan.trials()[0].config
+    measure = measure_of(config.task, str(config.readout))
+    online = {"tracking.mode": "online", "trainer.enable_progress_bar": "false"}
+    fixed = {key: {"value": _typed(value)} for key, value in (online | plan.fixed).items()}
+    axes = {key: {"values": [_typed(value) for value in values]} for key, values in plan.axes.items()}
+    seeds = {"seed": {"values": list(plan.seeds)}}
+    spec = {
+        "program": "train.py",
+        "name": plan.out.name,
+        "method": "grid",
+        "metric": {"name": f"val/{measure.name}", "goal": "maximize" if measure.sign > 0 else "minimize"},
+        "parameters": fixed | seeds | axes,
+        "command": ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"],
+    }
+    return yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
+
+
+def _typed(text: str) -> Any:
+    """Numbers as numbers, so that W&B can draw them on an axis; everything else as it was written."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
