@@ -17,12 +17,12 @@ class LayerActivity:
     Args:
         counts_BN: int32, spikes of each neuron of each sample, neurons flattened.
         totals_TB: int32, spikes of the whole layer at each step of each sample.
-        spikes: all spikes, dense [T, B, *N] or as event lists.
+        spikes: all spikes, dense [T, B, *N] or as event lists; None once only the numbers are needed.
     """
 
     counts_BN: Tensor
     totals_TB: Tensor
-    spikes: Tensor | SpikeEvents
+    spikes: Tensor | SpikeEvents | None
 
     @classmethod
     def of(cls, spikes_TBN: Tensor) -> LayerActivity:

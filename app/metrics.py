@@ -6,14 +6,21 @@ processes, with one synchronisation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from app.activity import LayerActivity
 from app.network import NetworkOutput
 from app.readout import first_spike_steps, predict_by_count, predict_by_first
+
+
+TOGETHER = 32
+"""Training batches that are measured at once."""
 
 
 class SpikeMetrics(Metric):
@@ -50,6 +57,7 @@ class SpikeMetrics(Metric):
     def __init__(self, layer_sizes: list[int], classes: int, **options: Any) -> None:
         super().__init__(**options)
         self.layer_sizes, self.classes = layer_sizes, classes
+        self._remembered: list[tuple[NetworkOutput, Tensor, float]] = []
         self.add_state("loss", torch.zeros((), dtype=torch.float64), "sum")
         for name in ("samples", "decision_steps"):
             self.add_state(name, torch.zeros((), dtype=torch.int64), "sum")
@@ -61,17 +69,19 @@ class SpikeMetrics(Metric):
             self.add_state(f"fired{k}_N", torch.zeros(size, dtype=torch.bool), "max")
 
     @torch.no_grad()
-    def update(self, output: NetworkOutput, label_B: Tensor, loss: Tensor) -> None:
-        """Add a batch.
+    def update(self, output: NetworkOutput, label_B: Tensor, loss_sums: Sequence[float]) -> None:
+        """Add samples.
 
         Args:
-            output: the network's output for the batch.
+            output: the network's output for the samples.
             label_B: class labels.
-            loss: the batch's mean loss.
+            loss_sums: the loss summed over samples, a number for each batch that the samples came in. They are added one
+                by one, so that the sum does not depend on how many batches were added together.
         """
         first_BN = first_spike_steps(output.spikes_TBN)
         decision_B = first_BN.amin(1)
-        self.loss += loss.detach() * len(label_B)
+        for loss_sum in loss_sums:
+            self.loss += loss_sum
         self.samples += len(label_B)
         self.decision_steps += decision_B.sum()
         for k, activity in enumerate(output.layers):
@@ -91,8 +101,30 @@ class SpikeMetrics(Metric):
         ):
             correct_C += torch.bincount(label_B[predicted_B == label_B], minlength=self.classes)
 
+    def remember(self, output: NetworkOutput, label_B: Tensor, loss: float) -> None:
+        """Add a training batch soon: many at once take much less time than one by one.
+
+        Args:
+            output: the network's output for the batch.
+            label_B: class labels.
+            loss: the batch's mean loss.
+        """
+        layers = [replace(activity, spikes=None) for activity in output.layers]
+        lean = NetworkOutput(output.spikes_TBN.detach(), output.times_TBN.detach(), layers)
+        self._remembered.append((lean, label_B, loss * len(label_B)))
+        if len(self._remembered) == TOGETHER:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Add what was remembered; everything below does so first, except ``compute``."""
+        if self._remembered:
+            outputs, labels, loss_sums = zip(*self._remembered, strict=True)
+            self._remembered.clear()
+            self.update(joined(outputs), torch.cat(labels), loss_sums)
+
     def headline(self) -> dict[str, float]:
         """Loss, accuracy and spikes per sample of what this process has seen so far, without synchronisation."""
+        self.catch_up()
         samples = max(int(self.samples), 1)
         shown = {"loss": float(self.loss) / samples}
         if self.classes:
@@ -102,6 +134,7 @@ class SpikeMetrics(Metric):
 
     def sums(self) -> dict[str, Tensor]:
         """A copy of what this process has summed up so far."""
+        self.catch_up()
         return {name: value.detach().cpu().clone() for name, value in self.metric_state.items()}
 
     def add_sums(self, sums: dict[str, Tensor]) -> None:
@@ -131,3 +164,13 @@ class SpikeMetrics(Metric):
             for c in self.support_C.nonzero().flatten().tolist():
                 values[f"class{c}/accuracy_{name}"] = correct_C[c] / self.support_C[c]
         return values
+
+
+def joined(outputs: Sequence[NetworkOutput]) -> NetworkOutput:
+    """The outputs of several batches as that of one, without the spikes of the layers."""
+    layers = [
+        LayerActivity(torch.cat([a.counts_BN for a in batches]), torch.cat([a.totals_TB for a in batches], 1), None)
+        for batches in zip(*(output.layers for output in outputs), strict=True)
+    ]
+    spikes_TBN, times_TBN = (torch.cat([output[channel] for output in outputs], 1) for channel in (0, 1))
+    return NetworkOutput(spikes_TBN, times_TBN, layers)

@@ -21,7 +21,7 @@ def outputs(seed=0):
 
 def feed(metrics, hidden, out, label, loss):
     output = NetworkOutput(out, out, [LayerActivity.of(hidden), LayerActivity.of(out)])
-    metrics.update(output, label, torch.tensor(loss))
+    metrics.update(output, label, [loss * len(label)])
 
 
 def by_loops(hidden, out, label):
@@ -81,3 +81,16 @@ def test_no_accuracy_without_labels():
     metrics = SpikeMetrics([H, N], 0)
     feed(metrics, hidden, out, label, 2.0)
     assert not [key for key in metrics.compute() if "accuracy" in key]
+
+
+def test_remembered_batches_count_like_added_ones():
+    hidden, out, label = outputs()
+    added, remembered = SpikeMetrics([H, N], 3), SpikeMetrics([H, N], 3)
+    for _ in range(40):
+        feed(added, hidden, out, label, 0.1)
+        remembered.remember(NetworkOutput(out, out, [LayerActivity.of(hidden), LayerActivity.of(out)]), label, 0.1)
+    assert remembered.headline() == added.headline()
+    assert remembered.sums().keys() == added.sums().keys()
+    assert all(
+        torch.equal(one, two) for one, two in zip(remembered.sums().values(), added.sums().values(), strict=True)
+    )

@@ -76,13 +76,20 @@ class SpikingModule(L.LightningModule):
         """The objective, without the penalty of silent neurons."""
         return self.objective(output.spikes_TBN, output.times_TBN, batch)
 
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move a batch unless it is there already: Lightning would look through all its fields in every step."""
+        if batch.label_B.device == device:
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch; raises RunStopped when it is not finite."""
         output = self(batch)
         loss = self.loss(output, batch)
-        if not math.isfinite(float(loss.detach())):
+        value = loss.item()
+        if not math.isfinite(value):
             raise RunStopped(self._not_finite("the loss"))
-        self.train_metrics.update(output, batch.label_B, loss)
+        self.train_metrics.remember(output, batch.label_B, value)
         if self.global_step % self.trainer.log_every_n_steps == 0:
             self._log_step(loss, output, batch)
         return loss + self._penalty(output) if self.silent_penalty else loss
@@ -124,16 +131,20 @@ class SpikingModule(L.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> NetworkOutput:
         """Add a batch to the validation metrics; callbacks see the output."""
         output = self(batch)
-        self.val_metrics.update(output, batch.label_B, self.loss(output, batch))
+        self._measure(self.val_metrics, output, batch)
         return output
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the test metrics."""
         output = self(batch)
-        self.test_metrics.update(output, batch.label_B, self.loss(output, batch))
+        self._measure(self.test_metrics, output, batch)
+
+    def _measure(self, metrics: SpikeMetrics, output: NetworkOutput, batch: Batch) -> None:
+        metrics.update(output, batch.label_B, [self.loss(output, batch).item() * len(batch.label_B)])
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics; there are none when the run goes on from here."""
+        self.train_metrics.catch_up()
         if values := self._computed("train", self.train_metrics):
             self._log_now(values, self.global_step - 1)
 
