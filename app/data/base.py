@@ -7,6 +7,7 @@ import json
 from typing import Any, Literal
 
 import lightning as L
+import torch
 from torch.utils.data import DataLoader
 
 from app.data.checks import check_range
@@ -99,6 +100,12 @@ class EventDataModule(L.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Batch]:
         """All test samples, each once."""
         return self._evaluation_loader(self._test_samples(), "test")
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move a batch unless it is there already: Lightning would look through all its fields in every step."""
+        if batch.label_B.device == device:
+            return batch
+        return super().transfer_batch_to_device(batch, device, dataloader_idx)
 
     def state_dict(self) -> dict[str, Any]:
         """Where training stands in the data; restored by Lightning before its loops start."""

@@ -76,12 +76,6 @@ class SpikingModule(L.LightningModule):
         """The objective, without the penalty of silent neurons."""
         return self.objective(output.spikes_TBN, output.times_TBN, batch)
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move a batch unless it is there already: Lightning would look through all its fields in every step."""
-        if batch.label_B.device == device:
-            return batch
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch; raises RunStopped when it is not finite."""
         output = self(batch)
