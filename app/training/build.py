@@ -158,6 +158,7 @@ def quiet() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for notice in (
         ".*does not have many workers.*",
+        ".*smaller than the logging interval.*",
         ".*LeafSpec.*",
         ".*Checkpoint directory .* exists and is not empty.*",
     ):
