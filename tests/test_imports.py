@@ -17,10 +17,10 @@ LAYERS = [
     {"app.training.module", "app.callbacks", "app.tracking"},
     {"app.training"},
     {"app.verify", "app.evaluate", "app.report", "app.selftest"},
-    {"app.sweep"},
+    {"app.landscape", "app.sweep"},
 ]
 FILES = sorted(APP.rglob("*.py"))
-READS_CONFIG = {"app.config", "app.tracking", "app.training", "app.evaluate", "app.sweep"}
+READS_CONFIG = {"app.config", "app.tracking", "app.training", "app.evaluate", "app.landscape", "app.sweep"}
 
 
 def module_name(path: Path) -> str:

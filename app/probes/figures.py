@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from app.colours import RULE_COLOURS
+from app.probes.spike_changes import SpikeChanges
 
 INK, GRID, ACCENT = "#1f2933", "#d9dee4", "#b3261e"
 
@@ -52,7 +57,101 @@ def landscape(steps: Sequence[float], losses: Sequence[float], title: str) -> Fi
     ax.axvline(0, color=ACCENT, lw=1)
     ax.set_xlabel("distance along a filter-normalised random direction (red: current weights)")
     ax.set_ylabel("loss")
-    ax.grid(color=GRID, lw=0.5)
-    ax.spines[["top", "right"]].set_visible(False)
+    _plain(ax)
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def predictions(
+    steps: Sequence[float],
+    losses: Sequence[float],
+    smoothed: Sequence[float],
+    predicted: Mapping[str, Sequence[float]],
+    changes: Sequence[SpikeChanges],
+    labels: tuple[str, str],
+) -> Figure:
+    """The loss on a line with what each rule's gradient says it is, and below it what the spikes do.
+
+    Args:
+        steps: factors of the direction; 0 is the current point.
+        losses: the true loss at each.
+        smoothed: the same, smoothed.
+        predicted: for each rule, its integrated gradient.
+        changes: spikes per sample changed between a point and the next one.
+        labels: of the figure and of the horizontal axis.
+    """
+    figure = Figure(figsize=(7.5, 6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
+    top.plot(steps, losses, color=INK, lw=1, marker=".", ms=3, label="true loss")
+    top.plot(steps, smoothed, color=INK, lw=2.5, alpha=0.35, label="true loss, smoothed")
+    for rule, values in predicted.items():
+        top.plot(steps, values, color=RULE_COLOURS[rule], lw=1.8, ls=LINES[rule], label=f"{rule}: gradient integrated")
+    low, high = min(losses), max(losses)
+    room = 0.3 * (high - low) or 1.0
+    top.set_ylim(low - room, high + room)
+    top.set_ylabel("loss")
+    top.legend(frameon=False, fontsize=8)
+    _spike_changes(bottom, steps, changes)
+    bottom.set_xlabel(labels[1])
+    for ax in (top, bottom):
+        _plain(ax)
+        ax.axvline(0, color=ACCENT, lw=1, alpha=0.6)
+    figure.suptitle(labels[0], fontsize=10)
+    return figure
+
+
+LINES = {"activation": "--", "timing": "-.", "antlr": "-"}
+"""Line styles beside the colours, for print and for the colour-blind."""
+
+
+def _spike_changes(ax: Axes, steps: Sequence[float], changes: Sequence[SpikeChanges]) -> None:
+    centres = [(a + b) / 2 for a, b in pairwise(steps)]
+    for name, ls in (("created", "-"), ("removed", "--"), ("shifted", ":")):
+        ax.plot(centres, [getattr(change, name) for change in changes], color=INK, lw=1.4, ls=ls, label=name)
+    ax.set_ylabel("spikes per sample\nand step of the line")
+    ax.legend(frameon=False, fontsize=8, ncols=3)
+
+
+def plane(
+    steps: Sequence[float],
+    losses: Sequence[Sequence[float]],
+    arrows: Mapping[str, tuple[Sequence[float], Sequence[Sequence[tuple[float, float]]]]],
+    labels: tuple[str, str, str],
+) -> Figure:
+    """The loss on a plane, a panel for each rule with the directions in which its gradient says the loss falls.
+
+    Args:
+        steps: factors of both directions; (0, 0) is the current point.
+        losses: a row for each factor of the second direction.
+        arrows: for each rule, the factors of its grid and the slopes (along the first, along the second direction).
+        labels: of the figure, of the horizontal and of the vertical axis.
+    """
+    figure = Figure(figsize=(3.6 * len(arrows) + 0.6, 4), layout="constrained")
+    axes = figure.subplots(1, len(arrows), sharey=True, squeeze=False)[0]
+    for ax, (rule, (at, slopes)) in zip(axes, arrows.items(), strict=True):
+        filled = ax.contourf(steps, steps, losses, levels=18, cmap="Greys", alpha=0.75)
+        _arrows(ax, at, slopes, RULE_COLOURS[rule])
+        ax.plot(0, 0, marker="o", ms=5, color=ACCENT)
+        ax.set_title(f"{rule}: downhill by its gradient", fontsize=9)
+        ax.set_xlabel(labels[1], fontsize=8)
+    axes[0].set_ylabel(labels[2], fontsize=8)
+    figure.colorbar(filled, ax=list(axes), label="loss", shrink=0.9)
+    figure.suptitle(labels[0], fontsize=10)
+    return figure
+
+
+def _arrows(ax: Axes, at: Sequence[float], slopes: Sequence[Sequence[tuple[float, float]]], colour: str) -> None:
+    """Arrows of one length: where a gradient points says more than its size, which differs by orders of magnitude."""
+    points = [
+        (a, b, -along / size, -across / size)
+        for b, row in zip(at, slopes, strict=True)
+        for a, (along, across) in zip(at, row, strict=True)
+        if (size := (along**2 + across**2) ** 0.5)
+    ]
+    if points:
+        ax.quiver(*zip(*points, strict=True), color=colour, scale=len(at) * 1.6, width=0.008, pivot="mid")
+
+
+def _plain(ax: Axes) -> None:
+    ax.grid(color=GRID, lw=0.5)
+    ax.spines[["top", "right"]].set_visible(False)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+Value = TypeVar("Value")
 
 
 @torch.no_grad()
@@ -29,25 +33,53 @@ def filter_normalised_direction(parameters: Sequence[Tensor], seed: int) -> list
 
 
 @torch.no_grad()
-def loss_along(
-    loss: Callable[[], float], parameters: Sequence[Tensor], direction: Sequence[Tensor], steps: Sequence[float]
-) -> list[float]:
-    """The loss at θ + a·d for every a of ``steps``; the parameters are put back bit for bit, whatever happens.
+def measure_along(
+    measure: Callable[[], Value], parameters: Sequence[Tensor], direction: Sequence[Tensor], steps: Sequence[float]
+) -> list[Value]:
+    """Whatever ``measure`` returns at θ + a·d for every a of ``steps``; the parameters are put back bit for bit.
 
     Args:
-        loss: evaluates the loss at the current values of ``parameters``.
+        measure: evaluates something, for example the loss, at the current values of ``parameters``.
         parameters: θ, changed in place meanwhile.
         direction: d, one tensor for each of ``parameters``.
         steps: the factors a.
     """
+    with _put_back(parameters) as kept:
+        return [_measured(measure, parameters, kept, [(a, direction)]) for a in steps]
+
+
+loss_along = measure_along
+
+
+@torch.no_grad()
+def measure_on_plane(
+    measure: Callable[[], Value],
+    parameters: Sequence[Tensor],
+    directions: tuple[Sequence[Tensor], Sequence[Tensor]],
+    steps: Sequence[float],
+) -> list[list[Value]]:
+    """Whatever ``measure`` returns at θ + a·d₁ + b·d₂: a row for each b, in it a value for each a of ``steps``."""
+    one, two = directions
+    with _put_back(parameters) as kept:
+        return [[_measured(measure, parameters, kept, [(a, one), (b, two)]) for a in steps] for b in steps]
+
+
+def _measured(
+    measure: Callable[[], Value],
+    parameters: Sequence[Tensor],
+    kept: Sequence[Tensor],
+    moves: Sequence[tuple[float, Sequence[Tensor]]],
+) -> Value:
+    for k, (p, start) in enumerate(zip(parameters, kept, strict=True)):
+        p.copy_(start + sum(factor * direction[k] for factor, direction in moves))
+    return measure()
+
+
+@contextmanager
+def _put_back(parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     kept = [p.clone() for p in parameters]
-    values = []
     try:
-        for a in steps:
-            for p, start, d in zip(parameters, kept, direction, strict=True):
-                p.copy_(start + a * d)
-            values.append(loss())
+        yield kept
     finally:
         for p, start in zip(parameters, kept, strict=True):
             p.copy_(start)
-    return values

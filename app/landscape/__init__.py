@@ -1,0 +1,1 @@
+"""Loss landscape and gradient fidelity of a trained network: which rule's gradient tells the truth, and where."""

@@ -1,0 +1,124 @@
+"""Whose gradient tells the truth about the loss around a network: ``python -m app.landscape ckpt=… [key=value …]``.
+
+  ckpt=FILE or FOLDER   the network; of a run's folder the best checkpoint is taken
+  --line --plane --fidelity   what to measure (default: all three)
+  along=random          direction of the line: random (filter-normalised), activation, timing or antlr (own gradient)
+  points=61             points of the line
+  plane_points=21       points of the plane, each way
+  span=0.5              reach each way; 1 is as long as the weights are
+  smooth=0.05           half-width of the central differences, and of the smoothing of the loss
+  directions=64         random directions for each layer
+  samples=64            validation samples over which the loss is averaged
+  out=FOLDER            where to write (default: landscape/ in the run's folder)
+
+Other key=value arguments change the settings that the checkpoint holds (data.root=, seed= of the directions).
+Writes line.png, line.csv, plane.png, plane.csv, fidelity.csv, and landscape.md with the tables.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from app.errors import UserError, run_command
+from app.landscape import measure, write
+from app.landscape.subject import RULES, Subject, load
+
+PARTS = ("line", "plane", "fidelity")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure; the help text explains each."""
+
+    along: str = "random"
+    points: int = 61
+    plane_points: int = 21
+    span: float = 0.5
+    smooth: float = 0.05
+    directions: int = 64
+    samples: int = 64
+
+
+def main(argv: list[str]) -> int:
+    """Measure, write, print the tables."""
+    if "--help" in argv or "-h" in argv:
+        print(__doc__)
+        return 0
+    parts = [part for part in PARTS if f"--{part}" in argv] or list(PARTS)
+    given = dict(_split(argument) for argument in argv if argument.removeprefix("--") not in PARTS)
+    if "ckpt" not in given:
+        raise UserError("ckpt= is missing: name a checkpoint, for example ckpt=runs/digits-antlr-latency-s0")
+    options = _options({field.name: given.pop(field.name) for field in fields(Options) if field.name in given})
+    path, out = Path(given.pop("ckpt")), given.pop("out", None)
+    subject = load(path, [f"{key}={value}" for key, value in given.items()], options.samples)
+    if options.along not in ("random", *subject.rules):
+        raise UserError(
+            f"along={options.along}: the timing rule has no gradient with loss=count; use another direction"
+        )
+    folder = Path(out) if out else subject.path.parent.parent / "landscape"
+    text = "\n".join([f"# {write.heading(subject)}\n", *_measured(subject, options, parts, _made(folder))])
+    (folder / "landscape.md").write_text(text)
+    print(f"{text}\n{folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}")
+    return 0
+
+
+def _measured(subject: Subject, options: Options, parts: list[str], folder: Path) -> list[str]:
+    """Do the chosen measurements, write each, and return its table."""
+    seed, tables = subject.config.seed, []
+    if "line" in parts or "plane" in parts:
+        along = measure.direction(subject, options.along, seed)
+    if "line" in parts:
+        line = measure.line(subject, along, measure.even_steps(options.points, options.span), options.smooth)
+        write.write_line(folder, subject, line, options.along)
+        tables.append(write.line_table(line, options.along))
+    if "plane" in parts:
+        across = measure.direction(subject, "random", seed + 1)
+        plane = measure.plane(subject, (along, across), measure.even_steps(options.plane_points, options.span))
+        write.write_plane(folder, subject, plane, options.along)
+    if "fidelity" in parts:
+        found = measure.fidelity(subject, options.directions, options.smooth, seed)
+        write.write_fidelity(folder, found)
+        tables.append(write.fidelity_table(found, options.smooth))
+    return tables
+
+
+def _split(argument: str) -> tuple[str, str]:
+    key, equals, value = argument.removeprefix("--").partition("=")
+    if not key or not equals or not value:
+        raise UserError(f"expected key=value, --line, --plane or --fidelity, got {argument!r}; --help explains them")
+    return key, value
+
+
+def _options(given: dict[str, str]) -> Options:
+    return Options(**{key: _read(key, text) for key, text in given.items()})
+
+
+def _read(key: str, text: str) -> str | int | float:
+    """A value of the kind that the option's default has."""
+    kind = type(getattr(Options, key))
+    if kind is str:
+        if text not in ("random", *RULES):
+            raise UserError(f"along={text} must be random, {', '.join(RULES[:-1])} or {RULES[-1]}")
+        return text
+    try:
+        value = kind(text)
+    except ValueError:
+        value = math.nan
+    least = 3 if "points" in key else 1 if kind is int else 0
+    if not (least <= value < math.inf and value):
+        raise UserError(f"{key}={text} must be {'a whole number from' if kind is int else 'a number above'} {least}")
+    return value
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"out={folder} cannot be written ({error.strerror}); choose another out=") from None
+    return folder
+
+
+if __name__ == "__main__":
+    run_command(main)
