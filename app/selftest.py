@@ -106,6 +106,10 @@ class Child:
             raise RunStopped(f"{' '.join(self.arguments)}: exit code {code}: {self.log.read_text()[-1000:]}")
         return True
 
+    def headings(self) -> int:
+        """How many sessions of the run have got as far as their training."""
+        return self.log.read_text().count("writing to ")
+
     def kill(self) -> None:
         """SIGKILL for it and the processes that it has started."""
         subprocess.run(["kill", "-KILL", "--", f"-{self.process.pid}"], check=False)
@@ -123,22 +127,37 @@ def _resume(options: Namespace, folder: Path) -> int:
     print(f"{'kill':>4}  {'after':>7}  {'from step':>9}  {'to step':>7}  what it was doing")
     chance = random.Random(options.seed)
     count = 0
-    for delay in _delays(chance, whole_s - train_s, train_s, options.kills):
+    for _ in range(options.kills):
         before = _step(killed)
-        child = Child(killed, ["ckpt=last"] if (killed / CONFIG).exists() else options.settings)
-        if child.wait(delay):
+        child = _child(killed, options.settings)
+        after = _kill(child, chance, train_s / options.kills)
+        if after is None:
             break
-        child.kill()
         count += 1
-        print(f"{count:4}  {delay:5.2f} s  {before:9}  {_step(killed):7}  {_doing(killed)}", flush=True)
-    Child(killed, ["ckpt=last"] if (killed / CONFIG).exists() else options.settings).wait(STUCK_S)
+        print(f"{count:4}  {after:5.2f} s  {before:9}  {_step(killed):7}  {_doing(killed)}", flush=True)
+    _child(killed, options.settings).wait(STUCK_S)
     return _compare(_hashes(whole), _hashes(killed), count, options.kills)
 
 
-def _delays(chance: random.Random, start_s: float, train_s: float, kills: int) -> Iterator[float]:
-    """Times until the kills: after some starting, and a share of the training that leaves enough for the others."""
-    for _ in range(kills):
-        yield start_s * chance.uniform(0.5, 0.9) + 1.6 * train_s / kills * chance.random()
+def _child(out: Path, settings: list[str]) -> Child:
+    return Child(out, ["ckpt=last"] if (out / CONFIG).exists() else settings)
+
+
+def _kill(child: Child, chance: random.Random, share_s: float) -> float | None:
+    """Kill a child at a random time: one in ten while it starts, the others within a share of the training.
+
+    Returns:
+        the seconds that it has lived, None when it ended before.
+    """
+    began, headings = time.monotonic(), child.headings()
+    patience_s = chance.uniform(0, 4) if chance.random() < 0.1 else STUCK_S
+    while child.headings() == headings and time.monotonic() - began < patience_s:
+        if child.wait(0.02):
+            return None
+    if child.headings() > headings and child.wait(share_s * chance.random()):
+        return None
+    child.kill()
+    return time.monotonic() - began
 
 
 def _step(out: Path) -> int:
@@ -158,7 +177,7 @@ def _hashes(out: Path) -> dict[str, str]:
     """A SHA-256 of each part of a finished run, 16 digits of it."""
     last, best = (read_checkpoint(out / CHECKPOINTS / name) for name in (LAST, BEST))
     summary = json.loads((out / "summary.json").read_text())
-    del summary["train_s"]
+    del summary["train_s"], summary["code_version"]  # neither is a result
     return {
         "weights": digest(last["state_dict"]),
         "optimiser and schedule": digest([last["optimizer_states"], last["lr_schedulers"]]),

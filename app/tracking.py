@@ -45,8 +45,14 @@ class RunLogger(WandbLogger):
         self._failures = 0
 
     def open(self) -> None:
-        """Start the session; raises what wandb raises."""
-        experiment = self.experiment
+        """Start the session; raises what wandb raises. Lightning would take up a run that is dead but still global."""
+        import wandb
+
+        self._experiment = experiment = wandb.init(**self._wandb_init)
+        experiment.define_metric("trainer/global_step")
+        experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        for link in Path(self.save_dir, "wandb").glob("*/logs/debug-core.log"):
+            link.unlink(missing_ok=True)  # it points into the user's home
         for step in sorted(self.rows):
             row = {name: float(value) for name, value in self.rows[step].items()}
             experiment.log({**row, "trainer/global_step": step}, step=step)

@@ -35,9 +35,10 @@ class BestCheckpoint(ModelCheckpoint):
         return {"written": bool(self.best_model_path), "score": self.best_model_score}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
-        score = state_dict["score"]
-        path = str(Path(self.dirpath, BEST)) if state_dict["written"] else ""
+        """Go on from there, unless the run goes on in another folder, which has no best checkpoint yet."""
+        path, score = str(Path(self.dirpath, BEST)), state_dict["score"]
+        if not state_dict["written"] or not Path(path).is_file():
+            return
         self.best_model_path, self.best_model_score = path, score
         if score is not None:
             self.best_k_models, self.kth_best_model_path, self.kth_value = {path: score}, path, score

@@ -1,0 +1,58 @@
+"""What the tests of whole runs share: short runs in this process, and their parts for comparison."""
+
+import csv
+from pathlib import Path
+
+import torch
+
+import train
+from app.selftest import digest
+
+FAST = [
+    "network=[64,fc20,fc10]",
+    "time_steps=30",
+    "data.batch_size=32",
+    "data.eval_batch_size=64",
+    "trainer.max_epochs=2",
+    "trainer.limit_train_batches=8",
+    "trainer.log_every_n_steps=3",
+    "trainer.enable_progress_bar=false",
+    "tracking.mode=disabled",
+    "checkpoint_every_s=0",
+    "probes.raster=false",
+    "optim.schedule=constant",
+]
+
+
+def run(*argv: str) -> None:
+    """A new run; later arguments win."""
+    given = {argument.split("=")[0] for argument in argv}
+    assert train.main([*(a for a in FAST if a.split("=")[0] not in given), *argv]) == 0
+
+
+def resume(out: str, *argv: str) -> None:
+    """Go on with a run."""
+    assert train.main(["ckpt=last", f"out={out}", *argv]) == 0
+
+
+def checkpoint(out: str, name: str = "last") -> dict:
+    return torch.load(Path(out) / f"checkpoints/{name}.ckpt", weights_only=True)
+
+
+def state_of(out: str) -> dict[str, str]:
+    """Hashes of everything that a run must not lose."""
+    last, best = checkpoint(out), checkpoint(out, "best")
+    return {
+        "weights": digest(last["state_dict"]),
+        "optimiser": digest(last["optimizer_states"]),
+        "schedule": digest(last["lr_schedulers"]),
+        "random": digest(last["callbacks"]["RandomState"]),
+        "data": digest(last["DigitsDataModule"]),
+        "best": digest([best[key] for key in ("state_dict", "optimizer_states", "epoch", "global_step")]),
+        "metrics": (Path(out) / "metrics.csv").read_text(),
+    }
+
+
+def rows(out: str) -> list[dict[str, str]]:
+    with (Path(out) / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
