@@ -121,6 +121,10 @@ def _distinguishing(results: list[Result]) -> list[str]:
     for key in sorted(keys, key=lambda key: key in LATE_KEYS):
         if _kinds(results, [*chosen, key]) > _kinds(results, chosen):
             chosen.append(key)
+    needed = _kinds(results, chosen)
+    for key in list(chosen):
+        if _kinds(results, [other for other in chosen if other != key]) == needed:
+            chosen.remove(key)
     return chosen
 
 

@@ -13,7 +13,7 @@ from app.report.runs import STEP, Run
 Point = tuple[float, float]
 CURVE_POINTS = 160
 """A longer curve is thinned to about so many points for a page."""
-OWN_KEYS = ("config", "seed", "out", "ckpt", "engine", "code_version", "tracking", "probes")
+OWN_KEYS = ("config", "seed", "out", "ckpt", "checkpoint_every_s", "engine", "code_version", "tracking", "probes")
 OWN_DOTTED_KEYS = {
     *("data.root", "data.cache", "data.num_workers", "trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
     *("trainer.strategy", "trainer.enable_progress_bar", "trainer.log_every_n_steps", "trainer.profiler"),
