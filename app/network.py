@@ -14,6 +14,7 @@ from app.activity import LayerActivity
 from app.errors import UserError
 from app.events import SpikeEvents
 from app.neuron.lif import Neuron
+from app.rules.fused import run_stack
 from app.rules.rule import Rule
 from app.rules.spiking import connect, fire
 from app.rules.synapses import Conv, Dense
@@ -107,9 +108,7 @@ class Network(nn.Module):
         UserError: naming the entry of the specification that cannot be built.
     """
 
-    def __init__(
-        self, spec: list[str], neuron: Neuron, rule: Rule, bias: float = 0.0, engine: Engine = "auto"
-    ) -> None:
+    def __init__(self, spec: list[str], neuron: Neuron, rule: Rule, bias: float = 0.0, engine: Engine = "auto") -> None:
         super().__init__()
         self.engine = engine
         self.spec = list(spec)
@@ -122,28 +121,79 @@ class Network(nn.Module):
         """The layers that have neurons, first to last."""
         return [layer for layer in self.layers if isinstance(layer, SpikingLayer)]
 
-    def forward(self, spikes: SpikeEvents | Tensor) -> NetworkOutput:
+    def forward(self, spikes: SpikeEvents | Tensor, stop_at_first_output: bool = False) -> NetworkOutput:
         """Run a batch through all layers, one whole window per layer at a time.
 
         Args:
             spikes: event lists, or dense 0/1 spikes [T, B, *input_shape].
+            stop_at_first_output: follow each sample only to the step of its first output spike: all later spikes are
+                missing, there is no gradient, and an engine may save the time. First-spike predictions, decision steps
+                and decision spikes are those of the whole window; counts are not.
         """
+        obstacle = self._engine_obstacle(spikes)
+        if self.engine == "numba" and obstacle:
+            raise UserError(f"engine=numba cannot run this network: {obstacle}; use engine=auto or engine=reference")
+        run = self._run_layers if self.engine == "reference" or obstacle else self._run_events
+        if not stop_at_first_output:
+            return run(spikes)
+        with torch.no_grad():
+            return run(spikes, True)
+
+    def _run_layers(self, spikes: SpikeEvents | Tensor, stop_at_first_output: bool = False) -> NetworkOutput:
+        """The plain engine: any layers, any device, any floating point type."""
         if isinstance(spikes, SpikeEvents):
             spikes = spikes.to_dense(self.spiking[0].weight.dtype)
         spikes = spikes.reshape(*spikes.shape[:2], *self.input_shape)
-        channels, activities = (spikes, spikes), []
+        channels, trains = (spikes, spikes), []
         for layer in self.layers:
             if isinstance(layer, SpikingLayer):
                 channels = layer(self._differentiable(channels), self.neuron, self.rule)
-                activities.append(LayerActivity.of(channels[0]))
+                trains.append(channels[0])
             else:
                 channels = layer(channels)
-        return NetworkOutput(*channels, activities)
+        if stop_at_first_output:
+            trains, channels = _until_first_output(trains, channels)
+        return NetworkOutput(*channels, [LayerActivity.of(train) for train in trains])
+
+    def _run_events(self, spikes: SpikeEvents | Tensor, stop_at_first_output: bool = False) -> NetworkOutput:
+        """The event-driven engine: fully connected layers, float32, on the CPU."""
+        if not isinstance(spikes, SpikeEvents):
+            spikes = SpikeEvents.from_dense(spikes)
+        weights, biases = [n.weight for n in self.spiking], [n.bias for n in self.spiking]
+        return NetworkOutput(*run_stack(spikes, weights, biases, self.neuron, self.rule, stop_at_first_output))
+
+    def _engine_obstacle(self, spikes: SpikeEvents | Tensor) -> str | None:
+        """Why the event-driven engine does not apply; None when it does."""
+        parameter = self.spiking[0].weight
+        unsupported = [e for e, layer in zip(self.spec[1:], self.layers, strict=True) if not _event_driven(layer)]
+        if unsupported:
+            return f"it has {unsupported[0]}, and only fully connected layers are event-driven"
+        if parameter.dtype != torch.float32:
+            return f"its weights are {str(parameter.dtype).removeprefix('torch.')} instead of float32"
+        if parameter.device.type != "cpu" or spikes.device.type != "cpu":
+            return f"it is on {parameter.device}, not on the CPU"
+        if isinstance(spikes, Tensor) and spikes.requires_grad:
+            return "its input requires a gradient"
+        if isinstance(spikes, Tensor) and not bool(((spikes == 0) | (spikes == 1)).all()):
+            return "its input holds other values than 0 and 1"
+        return None
 
     def _differentiable(self, channels: Channels) -> Channels:
         """Cut the channel that the rule does not learn from, so that its errors are never computed."""
         spikes, times = channels
         return spikes if self.rule.lambda_act else spikes.detach(), times if self.rule.lambda_tim else times.detach()
+
+
+def _event_driven(layer: nn.Module) -> bool:
+    return isinstance(layer, Flatten) or (isinstance(layer, SpikingLayer) and isinstance(layer.synapses, Dense))
+
+
+def _until_first_output(trains: list[Tensor], channels: Channels) -> tuple[list[Tensor], Channels]:
+    """Spike trains and output channels without what comes behind the step of a sample's first output spike."""
+    fired_TB = channels[0].any(2)
+    heard_TB = (fired_TB.cumsum(0) - fired_TB.int()) == 0
+    cut = [train * heard_TB.view(*heard_TB.shape, *[1] * (train.dim() - 2)) for train in (*trains, *channels)]
+    return cut[:-2], (cut[-2], cut[-1])
 
 
 def _build(spec: list[str], bias: float) -> tuple[Shape, nn.ModuleList]:

@@ -1,29 +1,47 @@
-"""The time loops as compiled, event-driven CPU kernels (float32, fully connected layers); same results as ``reference``.
+"""The time loops as compiled, event-driven CPU kernels (float32, fully connected layers), tested against ``reference``.
 
 Shape suffixes beside those of the project: L = 64 lanes, the neurons that a task handles at once (one per bit of a
-machine word); P = ⌈N / L⌉ blocks of lanes of a layer, the last one padded with neurons that never fire; M inputs of the
-layer; Q blocks and K = Q·L neurons of the layer above; G groups of samples; E events.
+machine word); P = ⌈N / L⌉ blocks of lanes of a layer, the last one padded with neurons that never fire; Q blocks of the
+layer above and K its neurons; G groups of samples; E events.
 
-What makes it fast: weights are read and weight gradients added only where a spike is; one task walks through the whole
-window of 64 neurons whose states stay in the first-level cache; the membrane potential is never stored, but run again
-where the backward scan needs it; the errors of the layer above are multiplied by its weights inside the scan; steps
-behind the last error are left out. A neuron's own sums run in a fixed order, whatever the number of threads.
+What makes it fast: weights are read and weight gradients added only where a spike is (or, in tiles of steps where half
+of all inputs fire, for all inputs and four steps at once); one task walks through the whole
+window of 64 neurons whose states stay in machine registers; the membrane potential is never stored, but run again where
+the backward scan needs it; the errors of the layer above are multiplied by its weights inside the scan; steps behind
+the last error are left out. A neuron's own sums run in a fixed order, whatever the number of threads.
 
-Every kernel has the same order of parts: its task, its scratch memory, the loop over samples, the loop over time.
+Every kernel has the same order of parts: its task, its state, the loop over time. Kernels call only functions of this
+file and of ``numba_lanes``; change a line here after a change there, for the compiler's cache looks at this file only.
 """
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
+from numba.core import event
 
-LANES = 64
-FAST = {"contract"}
-"""Gradient loops may fuse a product and a sum; the forward loop may not, it has to reproduce ``reference`` exactly."""
+from app.kernels.numba_lanes import (
+    LANES,
+    at_least,
+    choose,
+    exponential,
+    fused,
+    load,
+    lowest,
+    magnitude,
+    members,
+    spread,
+    store,
+    total,
+)
+
+TILE = 4
+"""Where a loop goes through all weights, it handles so many steps at once and loads each weight once for all."""
+SQUARE = 16
+"""Weights are transposed in squares of so many rows and columns."""
 
 
 class Constants(NamedTuple):
@@ -60,6 +78,25 @@ class RuleConstants(NamedTuple):
     slayer: np.float32
 
 
+class _Announcement(event.Listener):
+    """One line on stderr when the first kernel has to be compiled, for that takes some seconds."""
+
+    def __init__(self) -> None:
+        self.silent = False
+
+    def on_start(self, event: event.Event) -> None:
+        """Called by numba before it compiles anything that the disk cache does not hold."""
+        if not self.silent and event.data["dispatcher"].py_func.__module__ == __name__:
+            self.silent = True
+            print("compiling the numba kernels, once for this machine (about 10 s) ...", file=sys.stderr, flush=True)
+
+    def on_end(self, event: event.Event) -> None:
+        """Nothing to say."""
+
+
+event.register("numba:compile", _Announcement())
+
+
 def kernel(**options: Any):
     """Compile with a cache on disk, or without one where no directory for it is writable."""
 
@@ -72,74 +109,48 @@ def kernel(**options: Any):
     return compile_
 
 
-# --- words: one bit per lane ------------------------------------------------------------------------------------------
-
-
-@intrinsic
-def _reached(typing_context, left_L, right_L):
-    """uint64: bit j says whether left_L[j] >= right_L[j]."""
-
-    def generate(context, builder, signature, arguments):
-        vector = ir.VectorType(ir.FloatType(), LANES)
-        loaded = []
-        for array_type, array in zip(signature.args, arguments, strict=True):
-            data = context.make_array(array_type)(context, builder, array).data
-            loaded.append(builder.load(builder.bitcast(data, vector.as_pointer()), align=4))
-        return builder.bitcast(builder.fcmp_ordered(">=", *loaded), ir.IntType(LANES))
-
-    return types.uint64(left_L, right_L), generate
-
-
-@intrinsic
-def _lowest(typing_context, word):
-    """The position of the lowest bit that is set; the word is not 0."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
-
-    return types.intp(types.uint64), generate
-
-
-@intrinsic
-def _bits(typing_context, word):
-    """How many bits are set."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.ctpop(arguments[0])
-
-    return types.intp(types.uint64), generate
-
-
-@intrinsic
-def _as_float(typing_context, bits):
-    """The float32 with these bits (int32)."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.bitcast(arguments[0], ir.FloatType())
-
-    return types.float32(types.int32), generate
-
-
 # --- weights and events -----------------------------------------------------------------------------------------------
+
+
+@kernel(forceinline=True)
+def _copy_square(source, source_start, source_row, target, target_start, target_row):
+    """Transpose SQUARE × SQUARE values; a row and a column of them share few cache lines."""
+    for i in range(SQUARE):
+        for j in range(SQUARE):
+            target[target_start + i * target_row + j] = source[source_start + j * source_row + i]
 
 
 @kernel()
 def pack(first, last, weight_NM, packed_PML):
     """Task p: the weights of block p, with the neurons contiguous and padded by zeros."""
     neurons, inputs = weight_NM.shape
+    weight, packed = weight_NM.reshape(-1), packed_PML.reshape(-1)
     for p in range(first, last):
         width = min(LANES, neurons - p * LANES)
-        block_ML = packed_PML[p]
-        if width < LANES:
-            block_ML[:] = 0
+        squares, whole = width // SQUARE * SQUARE, inputs // SQUARE * SQUARE
+        for j in range(0, squares, SQUARE):
+            for i in range(0, whole, SQUARE):
+                _copy_square(weight, (p * LANES + j) * inputs + i, inputs, packed, (p * inputs + i) * LANES + j, LANES)
         for i in range(inputs):
-            for j in range(width):
-                block_ML[i, j] = weight_NM[p * LANES + j, i]
+            for j in range(squares if i < whole else 0, LANES):
+                packed_PML[p, i, j] = weight_NM[p * LANES + j, i] if j < width else np.float32(0)
+
+
+@kernel(forceinline=True)
+def _unpack(block_ML, width, weight, start, inputs):
+    """The values of one block in the layout of the weight, where the block's rows begin at ``start``."""
+    squares, whole = width // SQUARE * SQUARE, inputs // SQUARE * SQUARE
+    for j in range(0, squares, SQUARE):
+        for i in range(0, whole, SQUARE):
+            _copy_square(block_ML, i * LANES + j, LANES, weight, start + j * inputs + i, inputs)
+    for j in range(width):
+        for i in range(whole if j < squares else 0, inputs):
+            weight[start + j * inputs + i] = block_ML[i * LANES + j]
 
 
 @kernel()
 def index_events(steps_E, neurons_E, offsets_B1, inputs, starts_BT1):
-    """Where the events of each step begin, starts_BT1[b, t] … starts_BT1[b, t + 1]; False when an event is misplaced."""
+    """Step t of sample b owns the events starts_BT1[b, t]:starts_BT1[b, t + 1]; False when an event is misplaced."""
     samples, steps = starts_BT1.shape[0], starts_BT1.shape[1] - 1
     for b in range(samples):
         e, end = offsets_B1[b], offsets_B1[b + 1]
@@ -160,10 +171,10 @@ def count_words(first, last, words_BTP, first_step, last_step, totals_BT):
     """Task b: how many neurons of the layer fire at each step."""
     for b in range(first, last):
         for t in range(first_step, last_step):
-            total = 0
+            count = 0
             for p in range(words_BTP.shape[2]):
-                total += _bits(words_BTP[b, t, p])
-            totals_BT[b, t] = total
+                count += members(words_BTP[b, t, p])
+            totals_BT[b, t] = count
 
 
 @kernel()
@@ -175,7 +186,7 @@ def list_words(first, last, words_BTP, first_step, last_step, starts_BT1, steps_
             for p in range(words_BTP.shape[2]):
                 word = words_BTP[b, t, p]
                 while word != 0:
-                    n = p * LANES + _lowest(word)
+                    n = p * LANES + lowest(word)
                     steps_E[e] = t
                     neurons_E[e] = n
                     counts_BN[b, n] += 1
@@ -183,45 +194,107 @@ def list_words(first, last, words_BTP, first_step, last_step, starts_BT1, steps_
                     e += 1
 
 
+@kernel()
+def write_channels(first, last, starts_BT1, neurons_E, spikes_TBN, times_TBN):
+    """Task b: both channels of the output layer, from its events."""
+    steps = len(spikes_TBN)
+    for b in range(first, last):
+        for t in range(steps):
+            spikes_TBN[t, b] = 0
+            times_TBN[t, b] = 0
+            for e in range(starts_BT1[b, t], starts_BT1[b, t + 1]):
+                spikes_TBN[t, b, neurons_E[e]] = 1
+                times_TBN[t, b, neurons_E[e]] = t
+
+
 # --- forward ----------------------------------------------------------------------------------------------------------
 
 
-@kernel()
-def _gather(events_E, weight_ML, drive_L):
-    """drive = Σ_i w_i over the inputs that fire in this step."""
-    drive_L[:] = 0
-    for i in events_E:
-        weight_L = weight_ML[i]
-        for j in range(LANES):
-            drive_L[j] += weight_L[j]
+@kernel(forceinline=True)
+def _aligned(count):
+    """Scratch memory of ``count`` floats that starts where a cache line does."""
+    raw = np.empty(count + 16, np.float32)
+    start = -(raw.ctypes.data // 4) % 16
+    return raw[start : start + count]
+
+
+@kernel(forceinline=True)
+def _store_tile(tile_4L, first, second, third, fourth):
+    store(tile_4L, 0, first)
+    store(tile_4L, LANES, second)
+    store(tile_4L, 2 * LANES, third)
+    store(tile_4L, 3 * LANES, fourth)
+
+
+@kernel(forceinline=True)
+def _drive(begin, end, neurons_E, packed_PML, block):
+    """Σ_i w_i over the inputs that fire in this step; ``block`` is where the block's weights start."""
+    drive = spread(np.float32(0))
+    for e in range(begin, end):
+        drive = drive + load(packed_PML, block + neurons_E[e] * LANES)
+    return drive
+
+
+@kernel(forceinline=True)
+def _crowded(t, last, starts_BT1, b, inputs):
+    """Whether the tile of steps from t on holds so many spikes that a walk through all inputs is faster (measured)."""
+    return starts_BT1[b, min(t + TILE, last)] - starts_BT1[b, t] > TILE // 2 * inputs
 
 
 @kernel()
-def _neurons_step(drive_L, bias_L, state_4L, constants, current_L, potential_L):
-    """One step of 64 neurons (SPEC 1), in the order of operations of ``reference``; returns who fires."""
-    i_L, v_L, limit_L = state_4L[0], state_4L[1], state_4L[2]
-    alpha_v, alpha_i, beta_v, beta_i = constants.alpha_v, constants.alpha_i, constants.beta_v, constants.beta_i
-    for j in range(LANES):
-        current = i_L[j] * alpha_i + drive_L[j] * beta_i
-        potential = v_L[j] * alpha_v + current * beta_v + bias_L[j]
-        fires = potential >= limit_L[j]
-        i_L[j] = np.float32(0) if fires else current
-        v_L[j] = np.float32(0) if fires else potential
-        current_L[j] = current
-        potential_L[j] = potential
-    return _reached(potential_L, limit_L)
+def _spread_out(t, last, starts_BT1, neurons_E, b, spikes_M4):
+    """The spikes of the tile of steps from t on, as zeros and ones."""
+    spikes_M4[:] = 0
+    for step in range(t, min(t + TILE, last)):
+        for e in range(starts_BT1[b, step], starts_BT1[b, step + 1]):
+            spikes_M4[neurons_E[e] * TILE + step - t] = 1
 
 
 @kernel()
-def _use_up(word, state_4L):
-    """Count the spikes of neurons that may fire only so often; who fired the last time gets an infinite threshold."""
-    limit_L, left_L = state_4L[2], state_4L[3]
+def _drive_tile(spikes_M4, packed_PML, block, drives_4L):
+    """What ``_drive`` computes, for TILE steps at once; the same bits, for a product with 0 or 1 is exact."""
+    first = spread(np.float32(0))
+    second, third, fourth = first, first, first
+    for i in range(len(spikes_M4) // TILE):
+        weights = load(packed_PML, block + i * LANES)
+        first = fused(weights, spikes_M4[i * TILE], first)
+        second = fused(weights, spikes_M4[i * TILE + 1], second)
+        third = fused(weights, spikes_M4[i * TILE + 2], third)
+        fourth = fused(weights, spikes_M4[i * TILE + 3], fourth)
+    _store_tile(drives_4L, first, second, third, fourth)
+
+
+@kernel()
+def _gradient_tile(spikes_M4, errors_4L, gradient_ML):
+    """The gradients of the weights from TILE steps at once, the last step first."""
+    first, second = load(errors_4L, 0), load(errors_4L, LANES)
+    third, fourth = load(errors_4L, 2 * LANES), load(errors_4L, 3 * LANES)
+    for i in range(len(spikes_M4) // TILE):
+        total_L = load(gradient_ML, i * LANES)
+        total_L = fused(fourth, spikes_M4[i * TILE + 3], total_L)
+        total_L = fused(third, spikes_M4[i * TILE + 2], total_L)
+        total_L = fused(second, spikes_M4[i * TILE + 1], total_L)
+        store(gradient_ML, i * LANES, fused(first, spikes_M4[i * TILE], total_L))
+
+
+@kernel(forceinline=True)
+def _neuron(drive, current, potential, bias, constants):
+    """One step of I and V before the reset (SPEC 1), in the order of operations of ``reference``."""
+    current = current * constants.alpha_i + drive * constants.beta_i
+    return current, potential * constants.alpha_v + current * constants.beta_v + bias
+
+
+@kernel(forceinline=True)
+def _used_up(word, left_L, start):
+    """Count the spikes of neurons that may fire only so often; returns those that fired for the last time."""
+    spent = np.uint64(0)
     while word != 0:
-        j = _lowest(word)
-        left_L[j] -= np.float32(1)
-        if left_L[j] <= 0:
-            limit_L[j] = np.inf
+        j = lowest(word)
+        left_L[start + j] -= np.float32(1)
+        if left_L[start + j] <= 0:
+            spent |= np.uint64(1) << np.uint64(j)
         word &= word - np.uint64(1)
+    return spent
 
 
 @kernel()
@@ -249,20 +322,36 @@ def forward(
         states_BP4L: I, V, threshold and spikes left, carried from call to call.
     """
     samples = len(running_B)
-    drive_L = np.empty(LANES, np.float32)
-    current_L = np.empty(LANES, np.float32)
-    potential_L = np.empty(LANES, np.float32)
+    states = states_BP4L.reshape(-1)
+    zero, inputs = np.float32(0), packed_PML.shape[1]
+    spikes_M4, drives_4L = _aligned(inputs * TILE), _aligned(TILE * LANES)
     for task in range(first, last):
         p, b = task // samples, task % samples
-        weight_ML, bias_L, state_4L = packed_PML[p], bias_PL[p], states_BP4L[b, p]
+        if not running_B[b]:
+            continue
+        state = (b * len(bias_PL) + p) * 4 * LANES
+        current, potential, limit = load(states, state), load(states, state + LANES), load(states, state + 2 * LANES)
+        bias = load(bias_PL, p * LANES)
+        block, crowded = p * inputs * LANES, False
         for t in range(first_step, last_step):
-            word = np.uint64(0)
-            if running_B[b]:
-                _gather(neurons_E[starts_BT1[b, t] : starts_BT1[b, t + 1]], weight_ML, drive_L)
-                word = _neurons_step(drive_L, bias_L, state_4L, constants, current_L, potential_L)
-                if limited and word != 0:
-                    _use_up(word, state_4L)
+            if t % TILE == 0:
+                crowded = _crowded(t, last_step, starts_BT1, b, inputs)
+                if crowded:
+                    _spread_out(t, last_step, starts_BT1, neurons_E, b, spikes_M4)
+                    _drive_tile(spikes_M4, packed_PML, block, drives_4L)
+            if crowded:
+                drive = load(drives_4L, (t % TILE) * LANES)
+            else:
+                drive = _drive(starts_BT1[b, t], starts_BT1[b, t + 1], neurons_E, packed_PML, block)
+            current, potential = _neuron(drive, current, potential, bias, constants)
+            word = at_least(potential, limit)
+            current, potential = choose(word, zero, current), choose(word, zero, potential)
+            if limited and word != 0:
+                limit = choose(_used_up(word, states, state + 3 * LANES), np.float32(np.inf), limit)
             words_BTP[b, t, p] = word
+        store(states, state, current)
+        store(states, state + LANES, potential)
+        store(states, state + 2 * LANES, limit)
 
 
 # --- backward ---------------------------------------------------------------------------------------------------------
@@ -280,76 +369,59 @@ def live_steps(error_BTN, error_t_BTN, live_B):
                     live_B[b] = t + 1
 
 
-@kernel(fastmath=FAST)
-def _exp(x):
-    """exp(x) for x <= 0 with a relative error of 1e-7: 2^n times a polynomial on half an octave each side."""
-    y = max(x * np.float32(1.4426950408889634), np.float32(-126.0))
-    n = np.floor(y + np.float32(0.5))
-    f = y - n
-    p = np.float32(1.535336188319500e-4)
-    p = p * f + np.float32(1.339887440266574e-3)
-    p = p * f + np.float32(9.618437357674640e-3)
-    p = p * f + np.float32(5.550332471162809e-2)
-    p = p * f + np.float32(2.402264791363012e-1)
-    p = p * f + np.float32(6.931472028550421e-1)
-    p = p * f + np.float32(1.0)
-    return p * _as_float((np.int32(n) + np.int32(127)) << np.int32(23))
-
-
-@kernel(fastmath=FAST)
-def _surrogate(potential_L, threshold, rule, surrogate_L):
+@kernel(forceinline=True)
+def _surrogate(potential, threshold, rule):
     """σ(V)."""
+    distance = magnitude(potential - threshold)
     if rule.slope != 0:
-        for j in range(LANES):
-            surrogate_L[j] = rule.height * _exp(-rule.slope * abs(potential_L[j] - threshold))
-    else:
-        for j in range(LANES):
-            near = abs(potential_L[j] - threshold) < rule.half_width
-            surrogate_L[j] = rule.height if near else np.float32(0)
+        return exponential(distance * -rule.slope) * rule.height
+    return choose(at_least(distance, rule.half_width), np.float32(0), spread(rule.height))
 
 
-@kernel(fastmath=FAST)
-def _activation_above(t, upper_QTL, weight_KL, neurons_above, error_L):
-    """δS[t] = Σ_k w_k β_I δI_k[t] over the neurons k of the layer above; False when none has an error."""
-    found = False
-    error_L[:] = 0
-    for k in range(neurons_above):
-        error = upper_QTL[k // LANES, t, k % LANES]
-        if error != 0:
-            found = True
-            weight_L = weight_KL[k]
-            for j in range(LANES):
-                error_L[j] += error * weight_L[j]
+@kernel(forceinline=True)
+def _zero(values):
+    """The lanes that hold 0."""
+    return at_least(np.float32(0), magnitude(values))
+
+
+@kernel(forceinline=True)
+def _spikes_above(blocks, at, stride, upper, weights_KL, tile_4L):
+    """δS = Σ_k w_k β_I δI_k over the neurons k of the layer above, for TILE steps; False when none has an error.
+
+    Args:
+        blocks: how many blocks of neurons the layer above has.
+        at, stride: where the steps begin in ``upper``, and how far apart its blocks are.
+    """
+    first, found = spread(np.float32(0)), False
+    second, third, fourth = first, first, first
+    for q in range(blocks):
+        start = at + q * stride
+        zero = _zero(load(upper, start)) & _zero(load(upper, start + LANES))
+        zero &= _zero(load(upper, start + 2 * LANES)) & _zero(load(upper, start + 3 * LANES))
+        rest = ~zero
+        found |= rest != 0
+        while rest != 0:
+            j = lowest(rest)
+            rest &= rest - np.uint64(1)
+            weights, one = load(weights_KL, (q * LANES + j) * LANES), start + j
+            first, second = fused(weights, upper[one], first), fused(weights, upper[one + LANES], second)
+            third = fused(weights, upper[one + 2 * LANES], third)
+            fourth = fused(weights, upper[one + 3 * LANES], fourth)
+    _store_tile(tile_4L, first, second, third, fourth)
     return found
 
 
-@kernel(fastmath=FAST)
-def _timing_above(t, j, shift_QTL, weight_KL, neurons_above):
-    """δt̂[t] of one spike: Σ_k w_k · the error of moving a unit spike at step t."""
-    total = np.float32(0)
-    for k in range(neurons_above):
-        total += shift_QTL[k // LANES, t, k % LANES] * weight_KL[k, j]
-    return total
+@kernel(forceinline=True)
+def _time_above(n, at, stride, shift, packed_QNL):
+    """δt̂ of one spike of neuron n: Σ_k w_kn · (the error of moving a unit spike in front of neuron k)."""
+    products = spread(np.float32(0))
+    for q in range(packed_QNL.shape[0]):
+        weights = load(packed_QNL, (q * packed_QNL.shape[1] + n) * LANES)
+        products = fused(weights, load(shift, at + q * stride), products)
+    return total(products)
 
 
-@kernel(fastmath=FAST)
-def _adjoint_step(error_L, adjoint_3L, constants, drive_L, shift_L):
-    """One step of the reverse scan (SPEC 2): δV_dep and δI, their use by the layer below, and the sum of δV_dep."""
-    v_L, i_L, bias_L = adjoint_3L[0], adjoint_3L[1], adjoint_3L[2]
-    alpha_v, alpha_i, beta_v, beta_i = constants.alpha_v, constants.alpha_i, constants.beta_v, constants.beta_i
-    half = beta_i / np.float32(2)
-    for j in range(LANES):
-        later = i_L[j]
-        potential = error_L[j] + alpha_v * v_L[j]
-        current = beta_v * potential + alpha_i * later
-        v_L[j] = potential
-        i_L[j] = current
-        bias_L[j] += potential
-        drive_L[j] = beta_i * current
-        shift_L[j] = (later - (alpha_i * current + beta_v * alpha_v * potential)) * half
-
-
-@kernel(fastmath=FAST)
+@kernel()
 def backward(
     first,
     last,
@@ -366,13 +438,14 @@ def backward(
     top,
     error_BTN,
     error_t_BTN,
-    upper_BQTL,
-    upper_shift_BQTL,
+    upper_BQUL,
+    upper_shift_BQUL,
     upper_weight_KN,
+    upper_packed_QNL,
     bottom,
-    drive_BPTL,
-    shift_BPTL,
-    weight_gradient_GPML,
+    drive_BPUL,
+    shift_BPUL,
+    gradient_GNM,
     bias_gradient_GPL,
 ):
     """Task (block, group of samples): the gradients of 64 neurons, and their errors for the layer below.
@@ -381,129 +454,133 @@ def backward(
         max_spikes: 0 means no limit.
         live_B: later steps have no error.
         top: this is the output layer; its errors are ``error_BTN`` and ``error_t_BTN``. Otherwise they come from the
-            layer above as ``upper_BQTL`` (β_I δI) and ``upper_shift_BQTL``, to be multiplied by its weights.
-        bottom: there is no layer below that needs ``drive_BPTL`` and ``shift_BPTL``.
-        weight_gradient_GPML, bias_gradient_GPL: the sums of each group, without β_b.
+            layer above as ``upper_BQUL`` (β_I δI) and ``upper_shift_BQUL``, to be multiplied by its weights. U is T,
+            rounded up to whole tiles.
+        bottom: there is no layer below that needs ``drive_BPUL`` and ``shift_BPUL``.
+        gradient_GNM, bias_gradient_GPL: the sums of each group, without β_b.
     """
     samples, steps, blocks = words_BTP.shape
+    inputs = packed_PML.shape[1]
     neurons = error_BTN.shape[2] if top else upper_weight_KN.shape[1]
     above = 0 if top else upper_weight_KN.shape[0]
+    stride, upper_stride = drive_BPUL.shape[2] * LANES, upper_BQUL.shape[2] * LANES
+    upper, upper_shift = upper_BQUL.reshape(-1), upper_shift_BQUL.reshape(-1)
     act, tim, rnn, slayer = rule.lambda_act != 0, rule.lambda_tim != 0, rule.rnn != 0, rule.slayer != 0
-    potential_TL = np.empty((steps, LANES), np.float32)
-    current_TL = np.empty((steps if rnn else 1, LANES), np.float32)
-    own_drive_TL = np.empty((steps if bottom else 0, LANES), np.float32)
-    own_shift_TL = np.empty((1, LANES), np.float32)
-    upper_weight_KL = np.zeros((above, LANES), np.float32)
-    state_4L = np.empty((4, LANES), np.float32)
-    adjoint_3L = np.empty((3, LANES), np.float32)
-    error_L = np.empty(LANES, np.float32)
-    surrogate_L = np.empty(LANES, np.float32)
-    last_L = np.empty(LANES, np.int64)
+    zero, half = np.float32(0), constants.beta_i / np.float32(2)
+    ahead_v = constants.beta_v * constants.alpha_v
+    gradient, gradient_ML = gradient_GNM.reshape(-1), _aligned(inputs * LANES)
+    potential_TL = _aligned(steps * LANES)
+    current_TL = _aligned(steps * LANES if rnn else 0)
+    spent_T = np.zeros(steps if max_spikes else 0, np.uint64)
+    upper_blocks = upper_packed_QNL.shape[0]
+    weights_KL = _aligned(upper_blocks * LANES * LANES)
+    tile_4L, drives_4L = _aligned(TILE * LANES), _aligned(TILE * LANES)
+    spikes_M4 = _aligned(inputs * TILE)
+    row_L = _aligned(LANES)
+    left_L = _aligned(LANES)
     for task in range(first, last):
         p, g = task // groups, task % groups
-        n0 = p * LANES
-        width = min(LANES, neurons - n0)
+        n0, width = p * LANES, min(LANES, neurons - p * LANES)
+        block = p * inputs * LANES
+        weights_KL[:] = 0
         for k in range(above):
             for j in range(width):
-                upper_weight_KL[k, j] = upper_weight_KN[k, n0 + j]
-            upper_weight_KL[k, width:] = 0
-        gradient_ML = weight_gradient_GPML[g, p]
+                weights_KL[k * LANES + j] = upper_weight_KN[k, n0 + j]
         gradient_ML[:] = 0
-        bias_gradient_GPL[g, p] = 0
+        store(tile_4L, 0, spread(zero))
+        bias, bias_gradient = load(bias_PL, p * LANES), spread(zero)
         for b in range(g * samples // groups, (g + 1) * samples // groups):
-            live = live_B[b]
-            drive_TL = own_drive_TL if bottom else drive_BPTL[b, p]
-            shift_TL = own_shift_TL if bottom else shift_BPTL[b, p]
-            # the membrane potential once more
-            state_4L[0] = 0
-            state_4L[1] = 0
-            state_4L[2] = constants.threshold
-            state_4L[3] = max_spikes
-            last_L[:] = steps
+            own, over = (b * blocks + p) * stride, b * upper_blocks * upper_stride
+            # the membrane potential once more, to the last error
+            current, potential, spent = spread(zero), spread(zero), np.uint64(0)
+            store(left_L, 0, spread(np.float32(max_spikes)))
+            live, crowded = live_B[b], False
             for t in range(live):
-                _gather(neurons_E[starts_BT1[b, t] : starts_BT1[b, t + 1]], packed_PML[p], surrogate_L)
-                word = _neurons_step(
-                    surrogate_L, bias_PL[p], state_4L, constants, current_TL[t if rnn else 0], potential_TL[t]
-                )
-                if max_spikes and word != 0:
-                    _use_up(word, state_4L)
-                    while word != 0:
-                        j = _lowest(word)
-                        if state_4L[3, j] <= 0:
-                            last_L[j] = t
-                        word &= word - np.uint64(1)
-            # from the last error to the first step
-            adjoint_3L[:] = 0
-            for t in range(live - 1, -1, -1):
-                potential_L, word = potential_TL[t], words_BTP[b, t, p]
-                # the errors of spikes and times, made the error of the potential by the rule
-                found = False
-                if act:
-                    if top:
-                        error_L[width:] = 0
-                        for j in range(width):
-                            error_L[j] = error_BTN[b, t, n0 + j]
-                            found |= error_L[j] != 0
-                    else:
-                        found = _activation_above(t, upper_BQTL[b], upper_weight_KL, above, error_L)
-                if found or rnn:
-                    _surrogate(potential_L, constants.threshold, rule, surrogate_L)
-                if found:
-                    for j in range(LANES):
-                        error_L[j] = rule.lambda_act * (surrogate_L[j] * error_L[j])
+                if t % TILE == 0:
+                    crowded = _crowded(t, live, starts_BT1, b, inputs)
+                    if crowded:
+                        _spread_out(t, live, starts_BT1, neurons_E, b, spikes_M4)
+                        _drive_tile(spikes_M4, packed_PML, block, drives_4L)
+                if crowded:
+                    drive = load(drives_4L, (t % TILE) * LANES)
                 else:
-                    error_L[:] = 0
-                if tim:
-                    rest = word
+                    drive = _drive(starts_BT1[b, t], starts_BT1[b, t + 1], neurons_E, packed_PML, block)
+                current, potential = _neuron(drive, current, potential, bias, constants)
+                store(potential_TL, t * LANES, potential)
+                if rnn:
+                    store(current_TL, t * LANES, current)
+                word = words_BTP[b, t, p]
+                current, potential = choose(word, zero, current), choose(word, zero, potential)
+                if max_spikes:
+                    spent_T[t] = _used_up(word, left_L, 0)
+                    spent |= spent_T[t]
+            # from the last error back to the first step
+            d_potential, d_current, d_bias = spread(zero), spread(zero), spread(zero)
+            found = False
+            _store_tile(drives_4L, d_bias, d_bias, d_bias, d_bias)
+            for t in range(live - 1, -1, -1):
+                potential, word = load(potential_TL, t * LANES), words_BTP[b, t, p]
+                # the learning rule: from the errors of spikes and times to the error of the potential
+                error, surrogate = spread(zero), spread(zero)
+                if act and top:
+                    found = False
+                    for j in range(width):
+                        tile_4L[j] = error_BTN[b, t, n0 + j]
+                        found |= tile_4L[j] != 0
+                elif act and (t % TILE == TILE - 1 or t == live - 1):
+                    found = _spikes_above(
+                        upper_blocks, over + (t - t % TILE) * LANES, upper_stride, upper, weights_KL, tile_4L
+                    )
+                if found or rnn:
+                    surrogate = _surrogate(potential, constants.threshold, rule)
+                if found:
+                    error = surrogate * load(tile_4L, 0 if top else (t % TILE) * LANES) * rule.lambda_act
+                if tim and word != 0:
+                    store(row_L, 0, error)
+                    rest, last_word = word, words_BTP[b, t - 1, p] if t > 0 else ~np.uint64(0)
                     while rest != 0:
-                        j = _lowest(rest)
-                        rest &= rest - np.uint64(1)
+                        j = lowest(rest)
                         if top:
                             error_t = error_t_BTN[b, t, n0 + j]
                         else:
-                            error_t = _timing_above(t, j, upper_shift_BQTL[b], upper_weight_KL, above)
-                        slope = potential_L[j]
-                        if t > 0 and not (words_BTP[b, t - 1, p] >> np.uint64(j)) & np.uint64(1):
-                            slope -= potential_TL[t - 1, j]
-                        error_L[j] -= rule.lambda_tim * (error_t / max(slope, rule.min_slope))
+                            error_t = _time_above(n0 + j, over + t * LANES, upper_stride, upper_shift, upper_packed_QNL)
+                        slope = potential_TL[t * LANES + j]
+                        if not (last_word >> np.uint64(j)) & np.uint64(1):
+                            slope -= potential_TL[(t - 1) * LANES + j]
+                        row_L[j] -= rule.lambda_tim * (error_t / max(slope, rule.min_slope))
+                        rest &= rest - np.uint64(1)
+                    error = load(row_L, 0)
                 if rnn:
-                    v_L, i_L = adjoint_3L[0], adjoint_3L[1]
-                    current_L = current_TL[t]
-                    for j in range(LANES):
-                        leak = constants.alpha_v * potential_L[j] * v_L[j] + constants.alpha_i * current_L[j] * i_L[j]
-                        error_L[j] -= surrogate_L[j] * leak
+                    leak = potential * d_potential * constants.alpha_v
+                    leak = fused(load(current_TL, t * LANES) * d_current, constants.alpha_i, leak)
+                    error = error - surrogate * leak
                 if max_spikes:
-                    for j in range(LANES):
-                        error_L[j] = error_L[j] if t <= last_L[j] else np.float32(0)
+                    spent &= ~spent_T[t]
+                    error = choose(spent, zero, error)
                 # the reverse scan
                 if not slayer:
-                    while word != 0:
-                        j = _lowest(word)
-                        adjoint_3L[0, j] = 0
-                        adjoint_3L[1, j] = 0
-                        word &= word - np.uint64(1)
-                _adjoint_step(error_L, adjoint_3L, constants, drive_TL[t], shift_TL[0 if bottom else t])
-            # the gradients
-            for j in range(LANES):
-                bias_gradient_GPL[g, p, j] += adjoint_3L[2, j]
-            for t in range(live):
-                drive_L = drive_TL[t]
-                for i in neurons_E[starts_BT1[b, t] : starts_BT1[b, t + 1]]:
-                    gradient_L = gradient_ML[i]
-                    for j in range(LANES):
-                        gradient_L[j] += drive_L[j]
-
-
-@kernel()
-def unpack(first, last, gradient_GPML, gradient_NM):
-    """Task p: the sum of all groups' weight gradients of block p, in the layout of the weight."""
-    groups, _, inputs, _ = gradient_GPML.shape
-    neurons = len(gradient_NM)
-    for p in range(first, last):
-        for i in range(inputs):
-            total_L = gradient_GPML[0, p, i]
-            for g in range(1, groups):
-                for j in range(LANES):
-                    total_L[j] += gradient_GPML[g, p, i, j]
-            for j in range(min(LANES, neurons - p * LANES)):
-                gradient_NM[p * LANES + j, i] = total_L[j]
+                    d_potential, d_current = choose(word, zero, d_potential), choose(word, zero, d_current)
+                later = d_current
+                d_potential = fused(d_potential, constants.alpha_v, error)
+                d_current = fused(later, constants.alpha_i, d_potential * constants.beta_v)
+                d_bias = d_bias + d_potential
+                drive = d_current * constants.beta_i
+                if not bottom:
+                    ahead = fused(d_current, constants.alpha_i, d_potential * ahead_v)
+                    store(drive_BPUL, own + t * LANES, drive)
+                    store(shift_BPUL, own + t * LANES, (later - ahead) * half)
+                # the gradient of the weights, where a spike came in
+                if t % TILE == TILE - 1 or t == live - 1:
+                    crowded = _crowded(t - t % TILE, live, starts_BT1, b, inputs)
+                if not crowded:
+                    for e in range(starts_BT1[b, t], starts_BT1[b, t + 1]):
+                        at = neurons_E[e] * LANES
+                        store(gradient_ML, at, load(gradient_ML, at) + drive)
+                else:
+                    store(drives_4L, (t % TILE) * LANES, drive)
+                    if t % TILE == 0:
+                        _spread_out(t, live, starts_BT1, neurons_E, b, spikes_M4)
+                        _gradient_tile(spikes_M4, drives_4L, gradient_ML)
+            bias_gradient = bias_gradient + d_bias
+        _unpack(gradient_ML, width, gradient, (g * neurons + n0) * inputs, inputs)
+        store(bias_gradient_GPL, (g * blocks + p) * LANES, bias_gradient)

@@ -1,9 +1,9 @@
 """Threads for compiled kernels that have released the interpreter lock: as many as PyTorch is allowed to use.
 
-A kernel takes ``first, last, *arguments`` and does the tasks ``first … last − 1``; every task writes its own part of the
-output in its own fixed order, so that the numbers do not depend on how many threads share the work. Plain Python threads
-are used instead of OpenMP because they survive a fork (``ddp_fork``, DataLoader workers) and sleep between two calls,
-which leaves the cores to PyTorch's own threads, to other processes and to the workers.
+A kernel takes ``first, last, *arguments`` and does the tasks ``first … last − 1``; every task writes its own part of
+the output in its own fixed order, so that the numbers do not depend on how many threads share the work. Plain Python
+threads are used instead of OpenMP because they survive a fork (``ddp_fork``, DataLoader workers) and sleep between two
+calls, which leaves the cores to PyTorch's own threads, to other processes and to the workers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ os.register_at_fork(after_in_child=_pools.clear)
 
 
 def parallel(kernel: Callable[..., Any], tasks: int, *arguments: Any) -> None:
-    """Call ``kernel(first, last, *arguments)`` on ranges that cover ``0 … tasks − 1``, on PyTorch's number of threads."""
+    """Call ``kernel(first, last, *arguments)`` on ranges that cover all tasks, with as many threads as PyTorch uses."""
     threads = min(torch.get_num_threads(), tasks)
     if threads <= 1:
         kernel(0, tasks, *arguments)

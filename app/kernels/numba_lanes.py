@@ -1,0 +1,237 @@
+"""A vector of 64 float32 values for compiled kernels: what a task's neurons have in common, held in machine registers.
+
+Inside a kernel, ``Lanes`` behaves like a number: ``+``, ``-`` and ``*`` with other lanes or a float32 work on each lane
+and are rounded one by one, exactly as in PyTorch; ``fused`` rounds once. Sets of lanes are uint64 words, bit j for
+lane j. The compiler maps the operations to the machine's own vectors (AVX-512, AVX2, NEON). Offsets count elements from
+the start of a contiguous array of any shape.
+"""
+
+from __future__ import annotations
+
+import operator
+
+from llvmlite import ir
+from numba import njit, types
+from numba.core.cgutils import get_or_insert_function
+from numba.extending import intrinsic, models, overload, register_model
+
+LANES = 64
+_FLOATS = ir.VectorType(ir.FloatType(), LANES)
+_INTS = ir.VectorType(ir.IntType(32), LANES)
+_BITS = ir.VectorType(ir.IntType(1), LANES)
+_WORD = ir.IntType(LANES)
+
+
+class LanesType(types.Type):
+    """The type of 64 float32 lanes inside compiled code; it has no counterpart in Python."""
+
+    def __init__(self) -> None:
+        super().__init__(name="Lanes")
+
+
+Lanes = LanesType()
+
+
+@register_model(LanesType)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager, type_) -> None:
+        super().__init__(manager, type_, _FLOATS)
+
+
+def _spread(builder, value):
+    """The same value in every lane."""
+    first = builder.insert_element(
+        ir.Constant(ir.VectorType(value.type, LANES), ir.Undefined), value, ir.IntType(32)(0)
+    )
+    return builder.shuffle_vector(first, first, ir.Constant(_INTS, None))
+
+
+def _as_lanes(context, builder, value, from_type):
+    if from_type == Lanes:
+        return value
+    return _spread(builder, context.cast(builder, value, from_type, types.float32))
+
+
+def _elementwise(emit: str):
+    """An intrinsic for two operands, at least one of them lanes."""
+
+    @intrinsic
+    def operation(typing_context, left, right):
+        def generate(context, builder, signature, arguments):
+            pairs = zip(arguments, signature.args, strict=True)
+            return getattr(builder, emit)(*(_as_lanes(context, builder, *pair) for pair in pairs))
+
+        return Lanes(left, right), generate
+
+    return operation
+
+
+def _overload_operator(function, emit: str) -> None:
+    operation = _elementwise(emit)
+
+    @overload(function)
+    def dispatch(left, right):
+        if Lanes in (left, right):
+            return lambda left, right: operation(left, right)
+        return None
+
+
+for _function, _emit in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
+    _overload_operator(_function, _emit)
+
+
+def _call(builder, name: str, operands):
+    """Call LLVM's own function of this name on every lane."""
+    function_type = ir.FunctionType(_FLOATS, [_FLOATS] * len(operands))
+    return builder.call(get_or_insert_function(builder.module, function_type, f"{name}.v{LANES}f32"), operands)
+
+
+def _address(context, builder, array_type, array, offset):
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [offset]), _FLOATS.as_pointer())
+
+
+@intrinsic
+def load(typing_context, array, offset):
+    """The 64 values of a float32 array from ``offset`` on."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.load(_address(context, builder, signature.args[0], *arguments), align=4)
+
+    return Lanes(array, types.intp), generate
+
+
+@intrinsic
+def store(typing_context, array, offset, lanes):
+    """Write 64 values to a float32 array from ``offset`` on."""
+
+    def generate(context, builder, signature, arguments):
+        builder.store(arguments[2], _address(context, builder, signature.args[0], *arguments[:2]), align=4)
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp, Lanes), generate
+
+
+@intrinsic
+def spread(typing_context, value):
+    """The same number in every lane."""
+
+    def generate(context, builder, signature, arguments):
+        return _spread(builder, arguments[0])
+
+    return Lanes(types.float32), generate
+
+
+@intrinsic
+def fused(typing_context, factor, other_factor, term):
+    """factor · other_factor + term, rounded once where the machine can."""
+
+    def generate(context, builder, signature, arguments):
+        operands = [_as_lanes(context, builder, *pair) for pair in zip(arguments, signature.args, strict=True)]
+        return _call(builder, "llvm.fmuladd", operands)
+
+    return Lanes(factor, other_factor, term), generate
+
+
+@intrinsic
+def at_least(typing_context, left, right):
+    """The set of lanes with left >= right."""
+
+    def generate(context, builder, signature, arguments):
+        operands = [_as_lanes(context, builder, *pair) for pair in zip(arguments, signature.args, strict=True)]
+        return builder.bitcast(builder.fcmp_ordered(">=", *operands), _WORD)
+
+    return types.uint64(left, right), generate
+
+
+@intrinsic
+def choose(typing_context, word, inside, outside):
+    """``inside`` in the lanes of the set, ``outside`` in the others."""
+
+    def generate(context, builder, signature, arguments):
+        values = [_as_lanes(context, builder, *pair) for pair in zip(arguments[1:], signature.args[1:], strict=True)]
+        return builder.select(builder.bitcast(arguments[0], _BITS), *values)
+
+    return Lanes(types.uint64, inside, outside), generate
+
+
+def _unary(name: str):
+    """An intrinsic that calls LLVM's function of this name on every lane."""
+
+    @intrinsic
+    def operation(typing_context, lanes):
+        def generate(context, builder, signature, arguments):
+            return _call(builder, name, arguments)
+
+        return Lanes(Lanes), generate
+
+    return operation
+
+
+magnitude = _unary("llvm.fabs")
+floor = _unary("llvm.floor")
+
+
+@intrinsic
+def power_of_two(typing_context, exponent):
+    """2 to the power of every lane; the lanes hold whole numbers from −126 to 127."""
+
+    def generate(context, builder, signature, arguments):
+        biased = builder.add(builder.fptosi(arguments[0], _INTS), _spread(builder, ir.IntType(32)(127)))
+        return builder.bitcast(builder.shl(biased, _spread(builder, ir.IntType(32)(23))), _FLOATS)
+
+    return Lanes(Lanes), generate
+
+
+@intrinsic
+def total(typing_context, lanes):
+    """The sum over all lanes, by halves."""
+
+    def generate(context, builder, signature, arguments):
+        value, width = arguments[0], LANES
+        while width > 1:
+            width //= 2
+            low, high = (
+                builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(ir.IntType(32), width), list(indices)))
+                for indices in (range(width), range(width, 2 * width))
+            )
+            value = builder.fadd(low, high)
+        return builder.extract_element(value, ir.IntType(32)(0))
+
+    return types.float32(Lanes), generate
+
+
+@intrinsic
+def lowest(typing_context, word):
+    """The lowest lane of a set that is not empty."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.IntType(1)(1))
+
+    return types.intp(types.uint64), generate
+
+
+@intrinsic
+def members(typing_context, word):
+    """How many lanes a set has."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.ctpop(arguments[0])
+
+    return types.intp(types.uint64), generate
+
+
+@njit(forceinline=True)
+def exponential(x):
+    """e^x in every lane, for x <= 0, with a relative error of 1e-7: a power of two times a polynomial for the rest."""
+    octaves = x * 1.4426950408889634
+    octaves = choose(at_least(octaves, -126.0), octaves, -126.0)
+    whole = floor(octaves + 0.5)
+    rest = octaves - whole
+    series = fused(1.535336188319500e-4, rest, 1.339887440266574e-3)
+    series = fused(series, rest, 9.618437357674640e-3)
+    series = fused(series, rest, 5.550332471162809e-2)
+    series = fused(series, rest, 2.402264791363012e-1)
+    series = fused(series, rest, 6.931472028550421e-1)
+    series = fused(series, rest, 1.0)
+    return series * power_of_two(whole)

@@ -1,0 +1,1 @@
+"""Side-by-side timings; each command is ``python -m benchmarks.<name>``."""

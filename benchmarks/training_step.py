@@ -1,0 +1,181 @@
+"""A whole training step, engine beside engine: ``python -m benchmarks.training_step [--quick] [--json FILE]``.
+
+Every engine starts from the same weights and input; a step is forward, loss, backward and optimiser. The engines take
+turns in one process, so that a disturbance of the machine hits them alike; the table gives medians over the rounds and
+the ratio to a per-step loop with its quartiles. Peak memory comes from a process of its own per engine. Nothing is
+reported while a golden file is red. A full run rewrites docs/PERFORMANCE.md and its figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from app import verify
+from app.errors import UserError, run_command
+from benchmarks.engines import RULES, WORKLOADS, Workload, engines
+
+GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
+BASELINE = "per_step_loop"
+MIN_TURN_S = 0.05
+"""A turn repeats a fast step until it has taken so long, and counts the median."""
+FRAMEWORKS = ("snntorch", "spikingjelly")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; ``ratio_quartiles`` is the spread of the ratio over the rounds."""
+
+    workload: str
+    engine: str
+    rule: str
+    ms_median: float
+    ms_min: float
+    peak_mb: float
+    ratio_to_per_step_loop: float
+    ratio_quartiles: tuple[float, float]
+
+    def record(self) -> dict[str, str | float]:
+        """What a JSON file holds of the row."""
+        return {key: value for key, value in asdict(self).items() if key != "ratio_quartiles"}
+
+
+def verified() -> bool:
+    """Whether every golden file agrees on every backend of this machine."""
+    report = io.StringIO()
+    with contextlib.redirect_stdout(report):
+        status = verify.main([str(GOLDEN)])
+    print(report.getvalue().splitlines()[-1], flush=True)
+    return status == 0
+
+
+def turn(step: Callable[[], None]) -> list[float]:
+    """Milliseconds of one or more steps in a row."""
+    times, begin = [], time.perf_counter()
+    while time.perf_counter() - begin < MIN_TURN_S:
+        start = time.perf_counter()
+        step()
+        times.append(1e3 * (time.perf_counter() - start))
+    return times
+
+
+def compare(name: str, workload: Workload, rule: str, rounds: int) -> list[Row]:
+    """All engines in turn, ``rounds`` times."""
+    steps = {engine: make(workload, rule) for engine, make in engines(rule).items()}
+    turns: dict[str, list[list[float]]] = {engine: [] for engine in steps}
+    for step in steps.values():
+        step()
+    for _ in range(rounds):
+        for engine, step in steps.items():
+            turns[engine].append(turn(step))
+    medians = {engine: [statistics.median(t) for t in times] for engine, times in turns.items()}
+    rows = []
+    for engine, times in medians.items():
+        ratios = sorted(loop / own for loop, own in zip(medians[BASELINE], times, strict=True))
+        quartiles = statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else ratios * 3
+        rows.append(
+            Row(
+                workload=name,
+                engine=engine,
+                rule=rule,
+                ms_median=round(statistics.median(times), 3),
+                ms_min=round(min(min(t) for t in turns[engine]), 3),
+                peak_mb=peak_mb(name, engine, rule),
+                ratio_to_per_step_loop=round(statistics.median(ratios), 2),
+                ratio_quartiles=(round(quartiles[0], 2), round(quartiles[2], 2)),
+            )
+        )
+    return rows
+
+
+def peak_mb(name: str, engine: str, rule: str) -> float:
+    """The memory that a step needs beyond what its process held before, in MB, measured in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.training_step", "--child", name, engine, rule]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=GOLDEN.parent.parent, check=True)
+    return float(done.stdout.splitlines()[-1])
+
+
+def _child(name: str, engine: str, rule: str) -> None:
+    """Load (and compile) everything with a small network, then take two steps and print their peak."""
+    make = engines(rule)[engine]
+    step = make(WORKLOADS[name], rule)
+    make(Workload(("20", "fc30", "fc10"), 10, 50), rule)()
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _memory_kb("VmRSS")
+    step()
+    step()
+    print((_memory_kb("VmHWM") - before) / 1e3)
+
+
+def _memory_kb(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1])
+
+
+def machine() -> str:
+    """One sentence about where the numbers come from."""
+    models = [x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x]
+    return (
+        f"{models[0] if models else platform.processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
+        f"PyTorch {torch.__version__}, Python {platform.python_version()}"
+    )
+
+
+def show(row: Row) -> str:
+    """A row as a line of text."""
+    low, high = row.ratio_quartiles
+    return (
+        f"{row.workload:13} {row.rule:11} {row.engine:14} {row.ms_median:9.2f} ms (min {row.ms_min:8.2f})  "
+        f"{row.peak_mb:7.1f} MB  {row.ratio_to_per_step_loop:7.2f}x [{low:.2f}, {high:.2f}]"
+    )
+
+
+def main(argv: list[str]) -> int:
+    """Run the comparison; exit code 1 when verification is red."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training_step", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--quick", action="store_true", help="MNIST T=100 and T=300 and N-MNIST with ANTLR")
+    parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows as a JSON list")
+    parser.add_argument("--child", nargs=3, metavar=("WORKLOAD", "ENGINE", "RULE"), help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    if options.child:
+        _child(*options.child)
+        return 0
+    if options.json and not options.json.parent.is_dir():
+        raise UserError(f"--json={options.json}: the folder {options.json.parent} does not exist; create it first")
+    if not verified():
+        print("verification is red: no speed is reported; run python -m app.verify tests/golden", file=sys.stderr)
+        return 1
+    missing = [name for name in FRAMEWORKS if name not in engines("activation")]
+    note = f"{' and '.join(missing)} left out: not installed" if missing else ""
+    print(machine(), note and f"\n{note}; see benchmarks/requirements.txt", flush=True)
+    rows = []
+    for name, workload in list(WORKLOADS.items()):
+        for rule in RULES:
+            if options.quick and (rule != "antlr" or name not in ("mnist T=100", "mnist T=300", "nmnist T=300")):
+                continue
+            rows += compare(name, workload, rule, rounds=3)
+            print("\n".join(show(row) for row in rows if (row.workload, row.rule) == (name, rule)), flush=True)
+    if options.json:
+        options.json.write_text(json.dumps([row.record() for row in rows], indent=1) + "\n")
+    if not options.quick:
+        from benchmarks.performance_page import write_page
+
+        write_page(rows, machine(), note)
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)
