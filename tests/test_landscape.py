@@ -91,7 +91,7 @@ def test_downhill_is_downhill_and_as_long_as_the_weights(point):
     losses = loss_along(lambda: float(bowl(point).detach()), point, direction, [0.0, 0.1])
     assert losses[1] < losses[0]
     length = math.sqrt(sum(float(d.square().sum()) for d in direction))
-    assert length == pytest.approx(math.sqrt(sum(float(p.square().sum()) for p in point[::2])))
+    assert length == pytest.approx(math.sqrt(sum(float(p.detach().square().sum()) for p in point[::2])))
 
 
 def test_a_loss_without_gradient_has_a_zero_gradient(point):

@@ -102,6 +102,15 @@ def test_settings_are_named_after_what_tells_them_apart():
     }  # fmt: skip
 
 
+def test_a_name_keeps_the_loss_and_drops_what_goes_with_other_keys():
+    """Every epoch number is alone or goes with the loss, so that the biases, tried before it, are not needed."""
+    count = made(loss="count", init_bias_center=1, trainer={"max_epochs": 6})
+    latency = [made(init_bias_center=b, trainer={"max_epochs": e}) for b, e in ((0, 6), (1, 8), (1, 20))]
+    assert {g.label for g in groups_of(count, *latency)} == {
+        "antlr, count, max_epochs 6", *(f"antlr, latency, max_epochs {e}" for e in (6, 8, 20))
+    }  # fmt: skip
+
+
 def test_the_best_setting_of_a_rule_comes_first():
     good, bad = made(accuracy=(0.9,), loss="latency"), made(accuracy=(0.2,), loss="count")
     assert [g.label for g in groups_of(bad, good)] == ["antlr, latency", "antlr, count"]

@@ -122,7 +122,7 @@ def _distinguishing(results: list[Result]) -> list[str]:
         if _kinds(results, [*chosen, key]) > _kinds(results, chosen):
             chosen.append(key)
     needed = _kinds(results, chosen)
-    for key in list(chosen):
+    for key in reversed(chosen.copy()):
         if _kinds(results, [other for other in chosen if other != key]) == needed:
             chosen.remove(key)
     return chosen
