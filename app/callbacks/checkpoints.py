@@ -118,6 +118,8 @@ class LastCheckpoint(Checkpoint):
                 logger.save()  # what is logged before the checkpoint is on the disk before it
             trainer.save_checkpoint(self.path)
             self.saved_s = time.monotonic()
+        if wish > 1 and trainer.global_rank:
+            raise SystemExit(0)  # one process speaks for all; Lightning's launcher takes other codes for a crash
         if wish > 1:
             raise Interrupted(wish, f"step {trainer.global_step} is saved; {self._how_to_go_on()}")
 

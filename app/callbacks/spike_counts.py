@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch.distributed as dist
 
 from app.events import Batch
 from app.network import NetworkOutput
@@ -30,11 +31,20 @@ class SpikeCounts(L.Callback):
         self.decision.append(sum(activity.count_until(step_B) for activity in outputs.layers))
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Log the quantiles over this process's samples, averaged over processes."""
+        """Log the quantiles over the samples of all processes."""
         for name, counts in (("spikes_per_sample", self.total), ("decision_spikes", self.decision)):
             if counts and not trainer.sanity_checking:
-                values = torch.cat(counts).float()
+                values = _of_all_processes(torch.cat(counts)).float()
                 for q in self.QUANTILES:
                     quantile = values.quantile(q)
-                    pl_module.log(f"val/{name}_p{round(100 * q)}", quantile, batch_size=1, sync_dist=True)
+                    pl_module.log(f"val/{name}_p{round(100 * q)}", quantile, batch_size=1, sync_dist=False)
             counts.clear()
+
+
+def _of_all_processes(counts_S: torch.Tensor) -> torch.Tensor:
+    """The counts of the samples of all processes, which may have different numbers of them."""
+    if not dist.is_initialized():
+        return counts_S
+    every: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(every, counts_S.cpu())
+    return torch.cat(every).to(counts_S.device)

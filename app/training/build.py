@@ -160,6 +160,7 @@ def quiet() -> None:
         ".*does not have many workers.*",
         ".*smaller than the logging interval.*",
         ".*LeafSpec.*",
+        ".*recommended to use .self.log.*sync_dist=True.*",  # the metrics synchronise themselves
         ".*Checkpoint directory .* exists and is not empty.*",
     ):
         warnings.filterwarnings("ignore", message=notice)

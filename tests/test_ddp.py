@@ -1,0 +1,175 @@
+"""Two processes on the CPU (gloo, DDP) are one run: same gradients, same metrics, one set of files, no hanging."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from run_tools import FAST, checkpoint, rows
+
+from app import selftest
+from app.config import from_dict
+from app.training.build import build_module
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parent.parent
+DDP = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
+TRAIN = str(ROOT / "train.py")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def arguments(*argv: str) -> list[str]:
+    given = {argument.split("=")[0] for argument in argv}
+    return [*(a for a in FAST if a.split("=")[0] not in given), *argv]
+
+
+def train(*argv: str, before: tuple[str, ...] = ()) -> None:
+    done = subprocess.run([sys.executable, *before, TRAIN, *argv], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("reading the test split".capitalize()) <= 1
+
+
+def gradient(out: str) -> torch.Tensor:
+    """What one step of SGD with learning rate 1 subtracted from the starting weights."""
+    content = checkpoint(out)
+    torch.manual_seed(content["config"]["seed"])
+    import lightning as L
+
+    L.seed_everything(content["config"]["seed"], verbose=False)
+    start = dict(build_module(from_dict(content["config"])).network.named_parameters())
+    stepped = {name.removeprefix("network."): value for name, value in content["state_dict"].items()}
+    return torch.cat([(start[name].detach() - stepped[name]).flatten() for name in start])
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [["rule=antlr"], ["rule=activation"], ["rule=timing"], ["rule=antlr", "loss=spike_train"]],
+    ids=lambda rule: ",".join(rule),
+)
+def test_gradients_equal_those_of_the_doubled_batch(rule):
+    step = ["optim.name=sgd", "optim.lr=1", "optim.grad_clip=null", "trainer.limit_val_batches=0"]
+    step += ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "init_bias_center=1", *rule]
+    train(*arguments(*step, "out=one", "data.batch_size=32"))
+    train(*arguments(*step, "out=two", "data.batch_size=16", *DDP))
+    one, two = gradient("one"), gradient("two")
+    assert one.norm() > 0
+    assert (one - two).norm() <= 1e-6 * one.norm()
+
+
+def test_validation_metrics_are_the_same_and_there_is_one_run():
+    still = ["optim.lr=1e-12", "trainer.max_epochs=1", "tracking.mode=offline", "trainer.limit_train_batches=1"]
+    train(*arguments(*still, "out=one", "data.batch_size=32"))
+    train(*arguments(*still, "out=two", "data.batch_size=16", *DDP))
+    one, two = rows("one"), rows("two")
+    assert len(one) == len(two) == 2
+    for row, other in zip(one, two, strict=True):
+        for name, value in row.items():
+            if name.startswith(("val/", "test/")) and value and not name.endswith("/loss"):
+                assert other[name] == value, name
+            elif name.endswith("/loss") and value:
+                assert float(other[name]) == pytest.approx(float(value), rel=1e-6)
+    assert len(list(Path("two/wandb").glob("offline-run-*"))) == 1
+    names = {
+        str(path.relative_to("two")) for path in Path("two").rglob("*") if path.is_file() and "wandb" not in str(path)
+    }
+    assert names == {"config.yaml", "metrics.csv", "summary.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt",
+                     "checkpoints/previous.ckpt"}  # fmt: skip
+
+
+class Endless:
+    """A run of two processes that does not end by itself."""
+
+    def __init__(self, out: str) -> None:
+        argv = [*arguments("trainer.max_epochs=100000", *DDP), f"out={out}"]
+        self.log = Path(f"{out}.log").open("w+")  # noqa: SIM115
+        command = [sys.executable, TRAIN, *argv]
+        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, start_new_session=True)
+        while not (Path(out) / "checkpoints/last.ckpt").exists():
+            time.sleep(0.1)
+            assert self.process.poll() is None, self.printed()
+
+    def second(self) -> int:
+        """The process id of rank 1."""
+        found = subprocess.run(
+            ["ps", "--ppid", str(self.process.pid), "-o", "pid=,args="], capture_output=True, text=True
+        )
+        return next(int(line.split()[0]) for line in found.stdout.splitlines() if "train.py" in line)
+
+    def printed(self) -> str:
+        self.log.seek(0)
+        return self.log.read()
+
+
+def ended(pid: int, seconds: float) -> bool:
+    """Whether a process is gone, or a zombie, within some seconds."""
+    for _ in range(int(seconds / 0.1)):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_dying_process_ends_the_job_with_a_message(victim):
+    run = Endless("o")
+    first, second = run.process.pid, run.second()
+    os.kill((first, second)[victim], signal.SIGKILL)
+    try:
+        assert run.process.wait(30) != 0
+        assert ended(second, 30)
+    finally:
+        subprocess.run(["kill", "-KILL", "--", f"-{first}"], capture_output=True)
+    printed = run.printed()
+    assert (
+        "one of them has ended; go on with: python train.py ckpt=last out=o" in printed
+        or "terminated with code" in printed
+    )
+    train("ckpt=last", "out=o", "trainer.max_epochs=1000", f"trainer.max_steps={checkpoint('o')['global_step'] + 3}")
+
+
+def test_sigterm_to_the_first_process_saves_and_stops_both():
+    run = Endless("o")
+    second = run.second()
+    run.process.send_signal(signal.SIGTERM)
+    assert run.process.wait(30) == 143
+    assert ended(second, 10)
+    assert run.printed().count("go on with: python train.py ckpt=last out=o") == 1
+    assert "Traceback" not in run.printed()
+
+
+def test_killed_and_resumed_on_two_processes(capsys):
+    assert selftest.main(["resume", "--kills", "2", "--devices", "2", "trainer.max_epochs=10"]) == 0
+    assert "2 kills: nothing was lost" in capsys.readouterr().out
+
+
+def test_the_launch_line_of_torchrun_with_two_nodes_of_one_process():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    line = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1"]
+    nodes = arguments(
+        "out=nodes", "trainer.accelerator=cpu", "trainer.strategy=ddp", "trainer.devices=1", "trainer.num_nodes=2"
+    )
+    commands = [
+        [sys.executable, *line, f"--master-port={port}", f"--node-rank={rank}", TRAIN, *nodes] for rank in (0, 1)
+    ]
+    children = [subprocess.Popen(c, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for c in commands]
+    printed = [child.communicate(timeout=120)[0] for child in children]
+    assert [child.returncode for child in children] == [0, 0], printed
+    assert "accuracy by first spike" in printed[0]
+    assert "accuracy by first spike" not in printed[1]
+    train(*arguments("out=two", *DDP))
+    assert rows("nodes") == rows("two")
