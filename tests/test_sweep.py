@@ -240,7 +240,8 @@ def test_a_killed_sweep_goes_on_but_never_beside_its_own_runs(monkeypatch, capsy
 def test_a_stopped_sweep_stops_its_runs(monkeypatch, capsys):
     process = start(*GRID, "out=s", "jobs=1")
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) != 0
+    assert process.wait(20) == 128 + signal.SIGTERM
+    assert "the same command goes on" in process.stderr.read()
     assert not Path("s/lr=1e-2-s0/summary.json").exists()
     assert not Path("s/lr=1e-3-s0").exists()
     assert exit_of([*GRID, "out=s", "jobs=1"], monkeypatch, capsys)[0] == 0

@@ -25,7 +25,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.errors import UserError, run_command
+from app.errors import Interrupted, UserError, run_command
 from app.report.tables import one as one_value
 from app.sweep.outcome import NAMES, choose, measure, outcomes, store, table, validated, written
 from app.sweep.plan import Plan, Trial, read_plan
@@ -49,7 +49,12 @@ def main(argv: list[str]) -> int:
     if is_dry:
         print("\n".join(shlex.join(command(trial)) for trial in trials if not is_finished(trial)))
         return 0
-    return _run(plan, trials)
+    try:
+        return _run(plan, trials)
+    except Interrupted as stop:
+        raise Interrupted(
+            stop.exit_code - 128, "finished runs are kept; the same command goes on with the rest"
+        ) from None
 
 
 def _take_file(argv: Sequence[str]) -> tuple[list[str], Path | None]:
