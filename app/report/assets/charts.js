@@ -94,7 +94,7 @@ function path(points) {
 function makeFrame(plot, { height, xs, ys, xLabel, format, xFormat, label, ...options }) {
   const width = plot.clientWidth;
   const margin = { left: 56, right: 12, top: 10, bottom: 40 };
-  const x = makeScale(xs, margin.left, width - margin.right, { count: Math.max(3, width / 110), ...options.x });
+  const x = makeScale(xs, margin.left, width - margin.right, { count: Math.max(5, width / 110), ...options.x });
   const y = makeScale(ys, height - margin.bottom, margin.top, { count: 5, ...options.y });
   const svg = el("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": label });
   for (const tick of y.ticks) {

@@ -168,7 +168,7 @@ function drawRows(plot, groups, { values, zero, rowHeight, label }, drawRow) {
   const [width, top] = [plot.clientWidth, 4];
   const tops = groups.map((_, k) => top + groups.slice(0, k).reduce((sum, group) => sum + rowHeight(group), 0));
   const height = tops.at(-1) + rowHeight(groups.at(-1)) + 26;
-  const x = makeScale(values, 10, width - 16, { count: Math.max(3, width / 110), zero });
+  const x = makeScale(values, 10, width - 16, { count: Math.max(5, width / 110), zero });
   const svg = el("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "group", "aria-label": label });
   for (const tick of x.ticks) {
     svg.append(
