@@ -18,6 +18,7 @@ from app.rules.rule import activation, antlr, timing
 RULES = {
     "activation": activation(),
     "rectangular": activation(Rectangular(0.8)),
+    "constant": activation(Exponential(0.2, 0.0)),
     "rnn": activation(Exponential(0.3, 1.0), "rnn"),
     "slayer": activation(variant="slayer"),
     "timing": timing(),

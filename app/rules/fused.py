@@ -7,7 +7,7 @@ hidden layer exists. Only the output layer's two channels are tensors; any loss 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -299,7 +299,7 @@ def _constants(neuron: Neuron) -> kernels.Constants:
 def _rule_constants(rule: Rule) -> kernels.RuleConstants:
     surrogate = rule.surrogate
     if isinstance(surrogate, Exponential):
-        shape = (surrogate.alpha, surrogate.beta, 0)
+        shape = (surrogate.alpha, surrogate.beta, inf)  # β_σ = 0 is a rectangle without end
     else:
         shape = (1 / surrogate.width, 0, surrogate.width / 2)
     flags = (rule.variant == "rnn", rule.variant == "slayer")
