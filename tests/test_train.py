@@ -182,6 +182,7 @@ def test_bad_input_is_one_clear_sentence(argv, named, monkeypatch, capsys):
     assert message.startswith("error: ")
     assert len(message.strip().splitlines()) == 1
     assert named in message
+    assert not list(Path.cwd().iterdir())  # nothing is left behind
 
 
 @pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04 broken zip", b"\x80\x02}q\x00."], ids=repr)

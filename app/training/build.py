@@ -32,6 +32,7 @@ from app.neuron.lif import Neuron, centre_bias
 from app.neuron.surrogate import Exponential, Rectangular, Surrogate
 from app.rules.rule import Rule, activation, antlr, timing
 from app.training.module import Optimisation, SpikingModule
+from app.training.start import Start
 from app.version import code_version
 
 
@@ -135,12 +136,25 @@ def _data_module(config: Config, network: Network) -> EventDataModule:
 class Run:
     """Everything that ``train.py`` needs."""
 
+    start: Start
     trainer: L.Trainer
     module: SpikingModule
     data: EventDataModule
     best: BestCheckpoint
     timer: Timer
-    wandb: tracking.RunLogger | None
+    metrics: MetricsFile
+    wandb: tracking.RunLogger | None = None
+
+    def open(self) -> None:
+        """Load the data, then take the folder and start W&B: what a user can get wrong leaves nothing behind."""
+        if self.trainer.is_global_zero:
+            self.data.prepare("train")
+            self.data.setup("fit")
+            self.start.open_folder()
+        config = self.start.config
+        self.wandb = tracking.run_logger(config, to_dict(config), self.start.out, self.metrics.rows)
+        if self.wandb:
+            self.trainer.loggers = [*self.trainer.loggers, self.wandb]
 
     @property
     def chosen_path(self) -> str | None:
@@ -166,22 +180,20 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", message=notice)
 
 
-def build_run(config: Config, out: Path, resumed_step: int | None) -> Run:
-    """All objects of a run.
+def build_run(start: Start) -> Run:
+    """All objects of a run, except its W&B logger; nothing is written and no data are read.
 
     Args:
-        config: the resolved configuration.
-        out: the run's folder.
-        resumed_step: the step of the checkpoint that the run goes on from, None for a new run.
+        start: the configuration, the folder, and the checkpoint if the run goes on from one.
     """
     quiet()
+    config, out = start.config, start.out
     L.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config)
     data = build_data(config, module.network)
-    metrics = MetricsFile(out / "metrics.csv", resume=resumed_step is not None)
-    if resumed_step is not None:
-        metrics.forget_from(resumed_step)
-    wandb = tracking.run_logger(config, to_dict(config), out, metrics.rows)
+    metrics = MetricsFile(out / "metrics.csv", resume=start.step is not None)
+    if start.step is not None:
+        metrics.forget_from(start.step)
     best, timer, last = _best_checkpoint(config, out), Timer(), LastCheckpoint(out, config.checkpoint_every_s)
     kept = [Origin(code_version()), RandomState(), RunningMetrics()]
     callbacks: list[L.Callback] = [*kept, SpikeCounts(), timer, best, last]
@@ -191,8 +203,7 @@ def build_run(config: Config, out: Path, resumed_step: int | None) -> Run:
     if p.landscape_epochs:
         line = (p.landscape_points, p.landscape_span, p.landscape_samples)
         callbacks.append(LossLandscape(out, p.landscape_epochs, *line, config.seed))
-    loggers = [metrics, *([wandb] if wandb else [])]
-    return Run(build_trainer(config, out, callbacks, loggers), module, data, best, timer, wandb)
+    return Run(start, build_trainer(config, out, callbacks, [metrics]), module, data, best, timer, metrics)
 
 
 def _best_checkpoint(config: Config, out: Path) -> BestCheckpoint:

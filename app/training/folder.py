@@ -16,15 +16,15 @@ CLAIMED = "ANTLR_SNN_OUT"
 """Tells the processes that Lightning starts for DDP which folder the first one took."""
 
 
-def claim_folder(out: str, named: bool) -> Path:
-    """Make the folder of a new run; a name that was not chosen by the user gets -2, -3, … when it is taken.
+def choose_folder(out: str, named: bool) -> Path:
+    """The folder of a new run; a name that was not chosen by the user gets -2, -3, … when it is taken.
 
     Args:
         out: the folder.
         named: whether the user chose it.
 
     Raises:
-        UserError: it already holds a run, or cannot be written.
+        UserError: it already holds a run.
     """
     if rank_zero_only.rank != 0:
         return Path(os.environ.get(CLAIMED, out))
@@ -34,7 +34,6 @@ def claim_folder(out: str, named: bool) -> Path:
     count = 2
     while holds_run(path):
         path, count = Path(f"{out}-{count}"), count + 1
-    make_folder(path)
     os.environ[CLAIMED] = str(path)
     return path
 

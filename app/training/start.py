@@ -16,7 +16,7 @@ from app.errors import UserError
 from app.files import replacing
 from app.notice import warn
 from app.training.changes import check_changes
-from app.training.folder import CONFIG, claim_folder, has_checkpoints, latest_run, make_folder, remove_partial_files
+from app.training.folder import CONFIG, choose_folder, has_checkpoints, latest_run, make_folder, remove_partial_files
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,20 @@ class Start:
     checkpoint: Path | None = None
     step: int | None = None
 
+    def open_folder(self) -> None:
+        """Make the run's folder and write ``config.yaml``.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        make_folder(self.out)
+        remove_partial_files(self.out)
+        with replacing(self.out / CONFIG) as file:
+            file.write(to_yaml(self.config))
+
 
 def prepare(argv: Sequence[str]) -> Start:
-    """Read the configuration, take the run's folder and write ``config.yaml``.
+    """Read the configuration and the checkpoint, and choose the run's folder; nothing is written yet.
 
     ``ckpt=`` goes on with the settings that the checkpoint holds, changed by the other arguments; the run stays in the
     folder of the checkpoint unless ``out=`` names another. With ``config=`` the file's settings are used instead.
@@ -48,17 +59,13 @@ def prepare(argv: Sequence[str]) -> Start:
     arguments = parse_arguments(argv)
     config = load_config(argv)
     if config.ckpt is None:
-        start = Start(config, claim_folder(config.out, named="out" in arguments))
+        start = Start(config, choose_folder(config.out, named="out" in arguments))
     elif config.ckpt == "last":
         start = _resume_last(argv, config, latest_run(config.out))
     else:
         path = Path(config.ckpt)
         start = _resume(argv, config, path, Path(config.out) if "out" in arguments else _run_of(path))
     start.config.out = str(start.out)
-    if rank_zero_only.rank == 0:
-        remove_partial_files(start.out)
-        with replacing(start.out / CONFIG) as file:
-            file.write(to_yaml(start.config))
     return start
 
 
@@ -74,7 +81,6 @@ def _resume_last(argv: Sequence[str], config: Config, out: Path) -> Start:
         warn(f"{out} has no checkpoint yet: starting from the beginning")
         others = [argument for argument in argv if argument.removeprefix("--").split("=")[0] not in ("ckpt", "config")]
         config = load_config([f"config={out / CONFIG}", *others])
-        make_folder(out)
         return _resume(others, config, Path(config.ckpt), out) if config.ckpt else Start(config, out)
     path, damaged = newest_intact(out / CHECKPOINTS)
     for file in damaged:
@@ -91,7 +97,6 @@ def _resume(argv: Sequence[str], config: Config, path: Path, out: Path) -> Start
     stored = from_dict(content["config"])
     check_changes(stored, config, path)
     _check_epochs(content, config, path)
-    make_folder(out)
     config.ckpt = str(path)
     return Start(config, out, path, int(content["global_step"]))
 

@@ -10,7 +10,6 @@ from app import tracking
 from app.checkpoint import read_checkpoint
 from app.files import replacing
 from app.training.build import Run
-from app.training.start import Start
 from app.version import code_version
 
 ROWS = (
@@ -23,9 +22,9 @@ ROWS = (
 )
 
 
-def heading(start: Start, run: Run) -> str:
+def heading(run: Run) -> str:
     """What is about to be trained, in two lines."""
-    c = start.config
+    start, c = run.start, run.start.config
     went_on = f", going on from {start.checkpoint} at step {start.step}" if start.checkpoint else ""
     parameters = sum(p.numel() for p in run.module.network.parameters())
     return (
@@ -34,12 +33,11 @@ def heading(start: Start, run: Run) -> str:
     )
 
 
-def finish(run: Run, start: Start, train_s: float) -> dict[str, Any]:
+def finish(run: Run, train_s: float) -> dict[str, Any]:
     """Write ``summary.json``, hand the summary to W&B and close it.
 
     Args:
         run: the run after its test.
-        start: what it was started with.
         train_s: seconds of training and validation, over all sessions of the run.
 
     Returns:
@@ -47,7 +45,7 @@ def finish(run: Run, start: Start, train_s: float) -> dict[str, Any]:
         written, null without one), ``train_s``, and what the run was.
     """
     metrics = {key: float(value) for key, value in run.trainer.callback_metrics.items() if key.startswith("test/")}
-    c = start.config
+    c, out = run.start.config, run.start.out
     summary = {
         "task": c.task,
         "rule": c.rule,
@@ -59,7 +57,7 @@ def finish(run: Run, start: Start, train_s: float) -> dict[str, Any]:
         "code_version": code_version(),
     }
     if run.trainer.is_global_zero:
-        with replacing(start.out / "summary.json") as file:
+        with replacing(out / "summary.json") as file:
             file.write(json.dumps(summary, indent=2) + "\n")
         tracking.finish(run.wandb, summary)
     return summary
