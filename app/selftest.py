@@ -34,7 +34,9 @@ SETTINGS = {
 }
 ALWAYS = ["trainer.enable_progress_bar=false", "tracking.mode=disabled", "trainer.log_every_n_steps=10"]
 STUCK_S = 600.0
-EVERY_S = 0.02
+START_S = 5.0
+"""About how long a child starts."""
+EVERY_S = 0.01
 """A checkpoint so often that kills hit the writing of some."""
 
 
@@ -106,9 +108,17 @@ class Child:
             raise RunStopped(f"{' '.join(self.arguments)}: exit code {code}: {self.log.read_text()[-1000:]}")
         return True
 
-    def headings(self) -> int:
-        """How many sessions of the run have got as far as their training."""
-        return self.log.read_text().count("writing to ")
+    def saved_ns(self) -> int:
+        """When the last checkpoint was written."""
+        path = self.out / CHECKPOINTS / LAST
+        return path.stat().st_mtime_ns if path.exists() else 0
+
+    def begins_to_write(self) -> bool:
+        """Wait until a checkpoint is half written; False if the process ends before."""
+        while self.process.poll() is None:
+            if any((self.out / CHECKPOINTS).glob(f".*{PARTIAL}")):
+                return True
+        return False
 
     def kill(self) -> None:
         """SIGKILL for it and the processes that it has started."""
@@ -144,17 +154,25 @@ def _child(out: Path, settings: list[str]) -> Child:
 
 
 def _kill(child: Child, chance: random.Random, share_s: float) -> float | None:
-    """Kill a child at a random time: one in ten while it starts, the others within a share of the training.
+    """Kill a child at a random time: one in ten while it starts, the others after their first checkpoint, of these one
+    in four as soon as it begins to write another one.
+
+    Args:
+        child: the process.
+        chance: decides.
+        share_s: how much longer it may live after the checkpoint, at most.
 
     Returns:
         the seconds that it has lived, None when it ended before.
     """
-    began, headings = time.monotonic(), child.headings()
-    patience_s = chance.uniform(0, 4) if chance.random() < 0.1 else STUCK_S
-    while child.headings() == headings and time.monotonic() - began < patience_s:
+    began, saved = time.monotonic(), child.saved_ns()
+    patience_s = chance.uniform(0, START_S) if chance.random() < 0.1 else STUCK_S
+    while child.saved_ns() == saved and time.monotonic() - began < patience_s:
         if child.wait(0.02):
             return None
-    if child.headings() > headings and child.wait(share_s * chance.random()):
+    if child.saved_ns() > saved and child.wait(share_s * chance.random()):
+        return None
+    if chance.random() < 0.25 and not child.begins_to_write():
         return None
     child.kill()
     return time.monotonic() - began
