@@ -115,6 +115,8 @@ class Network(nn.Module):
         self.neuron = neuron
         self.rule = rule
         self.input_shape, self.layers = _build(self.spec, bias)
+        if engine == "numba" and (obstacle := self._layers_obstacle()):
+            raise _refusal(obstacle)
 
     @property
     def spiking(self) -> list[SpikingLayer]:
@@ -132,7 +134,7 @@ class Network(nn.Module):
         """
         obstacle = self._engine_obstacle(spikes)
         if self.engine == "numba" and obstacle:
-            raise UserError(f"engine=numba cannot run this network: {obstacle}; use engine=auto or engine=reference")
+            raise _refusal(obstacle)
         run = self._run_layers if self.engine == "reference" or obstacle else self._run_events
         if not stop_at_first_output:
             return run(spikes)
@@ -165,9 +167,8 @@ class Network(nn.Module):
     def _engine_obstacle(self, spikes: SpikeEvents | Tensor) -> str | None:
         """Why the event-driven engine does not apply; None when it does."""
         parameter = self.spiking[0].weight
-        unsupported = [e for e, layer in zip(self.spec[1:], self.layers, strict=True) if not _event_driven(layer)]
-        if unsupported:
-            return f"it has {unsupported[0]}, and only fully connected layers are event-driven"
+        if obstacle := self._layers_obstacle():
+            return obstacle
         if parameter.dtype != torch.float32:
             return f"its weights are {str(parameter.dtype).removeprefix('torch.')} instead of float32"
         if parameter.device.type != "cpu" or spikes.device.type != "cpu":
@@ -178,10 +179,18 @@ class Network(nn.Module):
             return "its input holds other values than 0 and 1"
         return None
 
+    def _layers_obstacle(self) -> str | None:
+        unsupported = [e for e, layer in zip(self.spec[1:], self.layers, strict=True) if not _event_driven(layer)]
+        return f"it has {unsupported[0]}, and only fully connected layers are event-driven" if unsupported else None
+
     def _differentiable(self, channels: Channels) -> Channels:
         """Cut the channel that the rule does not learn from, so that its errors are never computed."""
         spikes, times = channels
         return spikes if self.rule.lambda_act else spikes.detach(), times if self.rule.lambda_tim else times.detach()
+
+
+def _refusal(obstacle: str) -> UserError:
+    return UserError(f"engine=numba cannot run this network: {obstacle}; use engine=auto or engine=reference")
 
 
 def _event_driven(layer: nn.Module) -> bool:
