@@ -18,7 +18,6 @@ from app.activity import LayerActivity
 from app.network import NetworkOutput
 from app.readout import first_spike_steps, predict_by_count, predict_by_first
 
-
 TOGETHER = 32
 """Training batches that are measured at once."""
 
@@ -75,8 +74,8 @@ class SpikeMetrics(Metric):
         Args:
             output: the network's output for the samples.
             label_B: class labels.
-            loss_sums: the loss summed over samples, a number for each batch that the samples came in. They are added one
-                by one, so that the sum does not depend on how many batches were added together.
+            loss_sums: the loss summed over samples, a number for each batch that the samples came in. They are added
+                one by one, so that the sum does not depend on how many batches were added together.
         """
         first_BN = first_spike_steps(output.spikes_TBN)
         decision_B = first_BN.amin(1)

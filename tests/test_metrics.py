@@ -46,7 +46,7 @@ def by_loops(hidden, out, label):
         "layer1/silent_share": float((hidden.sum(0) == 0).double().mean()),
         "layer1/dead_share": float((hidden.sum((0, 1)) == 0).double().mean()),
         "layer2/spikes_per_sample": float(out.sum()) / B,
-        "class1/accuracy_first": mean([c for c, l in zip(correct_first, label, strict=True) if l == 1]),
+        "class1/accuracy_first": mean([c for c, true in zip(correct_first, label, strict=True) if true == 1]),
     }
 
 

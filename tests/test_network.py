@@ -28,7 +28,8 @@ NETWORKS = {
     "conv": ["2x6x6", "conv4c3", "apool2", "conv3c3", "flatten", "fc4"],
     "maxpool": ["2x6x6", "conv4c3", "mpool2", "flatten", "fc8", "fc4"],
 }
-PAIRS = [(rule, loss) for rule in RULES for loss in ("count", "spike_train", "latency") if (rule, loss) != ("timing", "count")]
+LOSSES = ("count", "spike_train", "latency")
+PAIRS = [(rule, loss) for rule in RULES for loss in LOSSES if (rule, loss) != ("timing", "count")]
 
 
 def batch_for(network: Network, batch_size: int = 5, seed: int = 0) -> Batch:

@@ -49,8 +49,8 @@ def test_a_run_leaves_everything_behind(capsys):
     for words in ("accuracy by first spike", "decision spikes", "layer 2", "writing to", "summary.json"):
         assert words in printed
     summary = json.loads((out / "summary.json").read_text())
-    for key in ("accuracy_first", "accuracy_count", "spikes_per_sample", "decision_spikes", "time_to_first_spike_steps"):
-        assert f"test/{key}" in summary
+    always = ("accuracy_first", "accuracy_count", "spikes_per_sample", "decision_spikes", "time_to_first_spike_steps")
+    assert {f"test/{key}" for key in always} <= summary.keys()
     assert summary["best_epoch"] in (1, 2)
     assert summary["train_s"] > 0
     assert 0.2 < summary["test/accuracy_first"] <= 1
@@ -66,13 +66,15 @@ def test_a_run_leaves_everything_behind(capsys):
 
 
 def test_the_same_command_gives_the_same_numbers_and_another_seed_does_not():
-    one, two, other = (run("trainer.max_epochs=1", f"out={name}", f"seed={seed}") for name, seed in zip("abc", (3, 3, 4)))
+    one, two, other = (run("trainer.max_epochs=1", f"out={name}", f"seed={name[1]}") for name in ("a3", "b3", "c4"))
     assert rows(one) == rows(two)
     assert same(weights(one), weights(two))
     assert not same(weights(one), weights(other))
 
 
-@pytest.mark.parametrize("extra", [[], ["optim.name=sgd", "optim.momentum=0.5", "data.num_workers=1"]], ids=["adam", "sgd"])
+@pytest.mark.parametrize(
+    "extra", [[], ["optim.name=sgd", "optim.momentum=0.5", "data.num_workers=1"]], ids=["adam", "sgd"]
+)
 def test_a_resumed_run_equals_the_uninterrupted_one(extra, capsys):
     extra = [*extra, "optim.schedule=constant"]  # a cosine over two epochs is another one than over three
     whole = run("out=whole", "trainer.max_epochs=3", *extra)
@@ -128,7 +130,7 @@ def test_rules_losses_and_options_train(argv):
 
 
 def test_a_run_without_validation_keeps_its_last_state():
-    out = run("trainer.max_epochs=1", "trainer.limit_val_batches=0", "trainer.limit_train_batches=3", "probes.raster=false")
+    out = run("trainer.max_epochs=1", "trainer.limit_val_batches=0", "trainer.limit_train_batches=3")
     assert json.loads((out / "summary.json").read_text())["best_epoch"] == 1
 
 
