@@ -128,6 +128,7 @@ def test_a_killed_service_is_replaced_and_nothing_is_missing(monkeypatch, capsys
     cut_at_step(monkeypatch, 5, lambda: os.kill(service(), signal.SIGKILL))
     run("out=o", OFFLINE)
     assert "going on with a new offline session" in capsys.readouterr().err
+    close_service()  # as at the end of a process: waits until everything is written
     assert rows("o") == rows("whole")
     assert history(sessions("o")[-1]) == as_history("o")
     assert len(ids("o")) == 1
