@@ -19,9 +19,10 @@ Written by `python -m benchmarks.training_step`; do not edit. {machine}.
 A step is forward, loss, backward and fused Adam, batch 16, α_V = α_I = 0.99, from synthetic input with the statistics
 of the data sets: latency-coded MNIST (784-800-10, a fifth of the pixels fires once), N-MNIST (2312-800-10, 4000 events
 per sample) and a deep network (784-400-400-400-400-10). Activation learns from the spike-count loss, the others from
-the latency loss. The engines took turns in one process. The ratio is how many times faster than the per-step
-loop (`benchmarks/per_step_loop.py`), with the quartiles over the rounds; memory is the peak of a step beyond what the
-process held before, in a process of its own. {note}
+the latency loss. The engines took turns, each in a process of its own. The ratio is how many times faster than the
+per-step loop (`benchmarks/per_step_loop.py`), with the quartiles over the rounds; memory is the peak of a step beyond
+what the process held before. numba and reference run with the application's `OMP_WAIT_POLICY=PASSIVE`, the others with
+OpenMP's own default (threads that spin), which is about twice as fast for them on an idle machine. {note}
 
 ![Milliseconds per training step]({figure})
 

@@ -1,9 +1,9 @@
 """A whole training step, engine beside engine: ``python -m benchmarks.training_step [--quick] [--json FILE]``.
 
-Every engine starts from the same weights and input; a step is forward, loss, backward and optimiser. The engines take
-turns in one process, so that a disturbance of the machine hits them alike; the table gives medians over the rounds and
-the ratio to a per-step loop with its quartiles. Peak memory comes from a process of its own per engine. Nothing is
-reported while a golden file is red. A full run rewrites docs/PERFORMANCE.md and its figure.
+Every engine starts from the same weights and input, in a process of its own; a step is forward, loss, backward and
+optimiser. The engines take turns, so that a disturbance of the machine hits them alike; the table gives medians over
+the rounds, the ratio to a per-step loop with its quartiles, and the peak memory of a step. Nothing is reported while a
+golden file is red. A full run rewrites docs/PERFORMANCE.md and its figure.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -28,7 +29,8 @@ from app import verify
 from app.errors import UserError, run_command
 from benchmarks.engines import RULES, WORKLOADS, Workload, engines
 
-GOLDEN = Path(__file__).parent.parent / "tests" / "golden"
+ROOT = Path(__file__).parent.parent
+GOLDEN = ROOT / "tests" / "golden"
 BASELINE = "per_step_loop"
 MIN_TURN_S = 0.05
 """A turn repeats a fast step until it has taken so long, and counts the median."""
@@ -72,20 +74,74 @@ def turn(step: Callable[[], None]) -> list[float]:
     return times
 
 
-def compare(name: str, workload: Workload, rule: str, rounds: int) -> list[Row]:
+class Engine:
+    """A process of its own that takes steps when it is told to.
+
+    The network engines run with the application's settings, the per-step loop and the frameworks as their users run
+    them: the application has no say in how OpenMP threads wait (asleep would cost them half of their speed).
+    """
+
+    def __init__(self, workload: str, engine: str, rule: str) -> None:
+        first, environment = "import app", dict(os.environ)
+        if engine not in ("numba", "reference"):
+            first = "import torch"
+            environment.pop("OMP_WAIT_POLICY", None)
+        code = f"{first}; from benchmarks.training_step import serve; serve({workload!r}, {engine!r}, {rule!r})"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env=environment,
+        )
+        self.peak_mb = self._answer()
+
+    def turn(self) -> list[float]:
+        """Milliseconds of one or more steps in a row."""
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def stop(self) -> None:
+        """End the process."""
+        self.process.communicate()
+
+    def _answer(self) -> Any:
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the process ended with code {self.process.wait()}")
+        return json.loads(line)
+
+
+def serve(name: str, engine: str, rule: str) -> None:
+    """What the process of an engine does: print the peak memory of two steps in MB, then the times of each turn."""
+    make = engines(rule)[engine]
+    step = make(WORKLOADS[name], rule)
+    make(Workload(("20", "fc30", "fc10"), 10, 50), rule)()  # load, or compile, everything
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _memory_kb("VmRSS")
+    step()
+    step()
+    print((_memory_kb("VmHWM") - before) / 1e3, flush=True)
+    for _ in sys.stdin:
+        print(turn(step), flush=True)
+
+
+def compare(name: str, rule: str, rounds: int) -> list[Row]:
     """All engines in turn, ``rounds`` times."""
-    steps = {engine: make(workload, rule) for engine, make in engines(rule).items()}
-    turns: dict[str, list[list[float]]] = {engine: [] for engine in steps}
-    for step in steps.values():
-        step()
+    running = {engine: Engine(name, engine, rule) for engine in engines(rule)}
+    turns = {engine: [] for engine in running}
     for _ in range(rounds):
-        for engine, step in steps.items():
-            turns[engine].append(turn(step))
+        for engine, process in running.items():
+            turns[engine].append(process.turn())
+    for process in running.values():
+        process.stop()
     medians = {engine: [statistics.median(t) for t in times] for engine, times in turns.items()}
     rows = []
     for engine, times in medians.items():
         ratios = sorted(loop / own for loop, own in zip(medians[BASELINE], times, strict=True))
-        quartiles = statistics.quantiles(ratios, method="inclusive") if len(ratios) > 1 else ratios * 3
+        low, _, high = statistics.quantiles(ratios, method="inclusive")
         rows.append(
             Row(
                 workload=name,
@@ -93,31 +149,12 @@ def compare(name: str, workload: Workload, rule: str, rounds: int) -> list[Row]:
                 rule=rule,
                 ms_median=round(statistics.median(times), 3),
                 ms_min=round(min(min(t) for t in turns[engine]), 3),
-                peak_mb=peak_mb(name, engine, rule),
+                peak_mb=round(running[engine].peak_mb, 1),
                 ratio_to_per_step_loop=round(statistics.median(ratios), 2),
-                ratio_quartiles=(round(quartiles[0], 2), round(quartiles[2], 2)),
+                ratio_quartiles=(round(low, 2), round(high, 2)),
             )
         )
     return rows
-
-
-def peak_mb(name: str, engine: str, rule: str) -> float:
-    """The memory that a step needs beyond what its process held before, in MB, measured in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.training_step", "--child", name, engine, rule]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=GOLDEN.parent.parent, check=True)
-    return float(done.stdout.splitlines()[-1])
-
-
-def _child(name: str, engine: str, rule: str) -> None:
-    """Load (and compile) everything with a small network, then take two steps and print their peak."""
-    make = engines(rule)[engine]
-    step = make(WORKLOADS[name], rule)
-    make(Workload(("20", "fc30", "fc10"), 10, 50), rule)()
-    Path("/proc/self/clear_refs").write_text("5")
-    before = _memory_kb("VmRSS")
-    step()
-    step()
-    print((_memory_kb("VmHWM") - before) / 1e3)
 
 
 def _memory_kb(field: str) -> int:
@@ -148,11 +185,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training_step", description=__doc__.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="MNIST T=100 and T=300 and N-MNIST with ANTLR")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows as a JSON list")
-    parser.add_argument("--child", nargs=3, metavar=("WORKLOAD", "ENGINE", "RULE"), help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    if options.child:
-        _child(*options.child)
-        return 0
     if options.json and not options.json.parent.is_dir():
         raise UserError(f"--json={options.json}: the folder {options.json.parent} does not exist; create it first")
     if not verified():
@@ -162,11 +195,11 @@ def main(argv: list[str]) -> int:
     note = f"{' and '.join(missing)} left out: not installed" if missing else ""
     print(machine(), note and f"\n{note}; see benchmarks/requirements.txt", flush=True)
     rows = []
-    for name, workload in list(WORKLOADS.items()):
+    for name in WORKLOADS:
         for rule in RULES:
             if options.quick and (rule != "antlr" or name not in ("mnist T=100", "mnist T=300", "nmnist T=300")):
                 continue
-            rows += compare(name, workload, rule, rounds=3)
+            rows += compare(name, rule, rounds=5)
             print("\n".join(show(row) for row in rows if (row.workload, row.rule) == (name, rule)), flush=True)
     if options.json:
         options.json.write_text(json.dumps([row.record() for row in rows], indent=1) + "\n")
