@@ -10,15 +10,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from app.checkpoint import BEST, CHECKPOINTS, read_checkpoint
-from app.config import Config, from_dict
-from app.errors import UserError
+from app.config import Config
 from app.events import Batch
 from app.network import Network, NetworkOutput
 from app.probes import fidelity
 from app.rules.rule import Rule
-from app.training.build import build_data, build_module, build_rule, quiet
+from app.training.build import build_rule
 from app.training.module import SpikingModule
+from app.training.trained import load_trained
 
 RULES = ("activation", "timing", "antlr")
 
@@ -97,19 +96,11 @@ def load(path: Path, overrides: Sequence[str], samples: int) -> Subject:
     Raises:
         UserError: the checkpoint cannot be used.
     """
-    path = path / CHECKPOINTS / BEST if path.is_dir() else path
-    content = read_checkpoint(path)
-    config = from_dict(content["config"], overrides)
-    quiet()
-    module = build_module(config)
-    data = build_data(config, module.network)
-    try:
-        module.load_state_dict(content["state_dict"])
-    except RuntimeError:
-        raise UserError(f"ckpt={path}: its weights do not fit network={config.network}; leave network= out") from None
+    trained = load_trained(path, overrides)
+    config, data = trained.config, trained.data
     data.setup("fit")
     batch = data.val_set.__getitems__(list(range(min(samples, len(data.val_set)))))
-    return Subject(path, config, content["epoch"] + 1, module.eval(), batch, _rules(config))
+    return Subject(trained.path, config, trained.epochs, trained.module.eval(), batch, _rules(config))
 
 
 def _rules(config: Config) -> dict[str, Rule]:

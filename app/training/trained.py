@@ -1,0 +1,56 @@
+"""A network as a checkpoint holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.checkpoint import BEST, CHECKPOINTS, read_checkpoint
+from app.config import Config, from_dict
+from app.data.base import EventDataModule
+from app.errors import UserError
+from app.training.build import build_data, build_module, quiet
+from app.training.module import SpikingModule
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network with its task.
+
+    Args:
+        path: the checkpoint.
+        config: its settings.
+        epochs: how long it was trained.
+        module: network and loss, with the trained weights.
+        data: the task's data module; nothing is loaded yet.
+    """
+
+    path: Path
+    config: Config
+    epochs: int
+    module: SpikingModule
+    data: EventDataModule
+
+
+def load_trained(path: Path, overrides: Sequence[str]) -> Trained:
+    """Rebuild the network of a checkpoint.
+
+    Args:
+        path: a checkpoint, or the folder of a run, of which the best one is taken.
+        overrides: ``key=value`` arguments that change its settings, such as ``data.root=``.
+
+    Raises:
+        UserError: the checkpoint cannot be used.
+    """
+    path = path / CHECKPOINTS / BEST if path.is_dir() else path
+    content = read_checkpoint(path)
+    config = from_dict(content["config"], overrides)
+    quiet()
+    module = build_module(config)
+    data = build_data(config, module.network)
+    try:
+        module.load_state_dict(content["state_dict"])
+    except RuntimeError:
+        raise UserError(f"ckpt={path}: its weights do not fit network={config.network}; leave network= out") from None
+    return Trained(path, config, content["epoch"] + 1, module, data)
