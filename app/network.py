@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from math import prod
 from typing import Literal, NamedTuple
 
@@ -25,11 +26,20 @@ Engine = Literal["auto", "reference", "numba"]
 
 
 class NetworkOutput(NamedTuple):
-    """Both channels of the output layer, [T, B, N], and the activity of every spiking layer, first to last."""
+    """What a batch made of a network with L spiking layers.
+
+    Args:
+        spikes_TBN, times_TBN: both channels of the output layer, [T, B, N].
+        layers: the activity of every spiking layer, first to last.
+        decision_BL: spikes of every layer up to and including the step of the sample's first output spike (all of them
+            where no output neuron fires), float [B, L]. Differentiable in the number of spikes, not in the step. None
+            once only the numbers are needed.
+    """
 
     spikes_TBN: Tensor
     times_TBN: Tensor
     layers: list[LayerActivity]
+    decision_BL: Tensor | None = None
 
 
 class SpikingLayer(nn.Module):
@@ -153,9 +163,11 @@ class Network(nn.Module):
                 trains.append(channels[0])
             else:
                 channels = layer(channels)
+        heard_TB = _until_first_output(channels[0])
         if stop_at_first_output:
-            trains, channels = _until_first_output(trains, channels)
-        return NetworkOutput(*channels, [LayerActivity.of(train) for train in trains])
+            trains, channels = _cut(trains, heard_TB), _cut(channels, heard_TB)
+        decision_BL = torch.stack([(train.flatten(2).sum(2) * heard_TB).sum(0) for train in trains], 1)
+        return NetworkOutput(*channels, [LayerActivity.of(train) for train in trains], decision_BL)
 
     def _run_events(self, spikes: SpikeEvents | Tensor, stop_at_first_output: bool = False) -> NetworkOutput:
         """The event-driven engine: fully connected layers, float32, on the CPU."""
@@ -197,12 +209,15 @@ def _event_driven(layer: nn.Module) -> bool:
     return isinstance(layer, Flatten) or (isinstance(layer, SpikingLayer) and isinstance(layer.synapses, Dense))
 
 
-def _until_first_output(trains: list[Tensor], channels: Channels) -> tuple[list[Tensor], Channels]:
-    """Spike trains and output channels without what comes behind the step of a sample's first output spike."""
-    fired_TB = channels[0].any(2)
-    heard_TB = (fired_TB.cumsum(0) - fired_TB.int()) == 0
-    cut = [train * heard_TB.view(*heard_TB.shape, *[1] * (train.dim() - 2)) for train in (*trains, *channels)]
-    return cut[:-2], (cut[-2], cut[-1])
+def _until_first_output(spikes_TBN: Tensor) -> Tensor:
+    """The steps up to and including a sample's first output spike, bool [T, B]."""
+    fired_TB = spikes_TBN.detach().any(2)
+    return (fired_TB.cumsum(0) - fired_TB.int()) == 0
+
+
+def _cut(trains: Iterable[Tensor], heard_TB: Tensor) -> list[Tensor]:
+    """Trains [T, B, *N] without what comes behind the steps that count."""
+    return [train * heard_TB.view(*heard_TB.shape, *[1] * (train.dim() - 2)) for train in trains]
 
 
 def _build(spec: list[str], bias: float) -> tuple[Shape, nn.ModuleList]:

@@ -161,7 +161,7 @@ def test_poisoned_memory_is_never_read(monkeypatch):
 
     def poisoned(*args, **kwargs):
         array = empty(*args, **kwargs)
-        array.fill(np.nan if array.dtype.kind == "f" else -(2**31))
+        array.fill({"f": np.nan, "i": -(2**31), "u": 2**63 + 1, "b": True}[array.dtype.kind])
         return array
 
     monkeypatch.setattr(np, "empty", poisoned)
