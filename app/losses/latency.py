@@ -21,7 +21,7 @@ def latency_loss(
     """Mean cross-entropy of z_j = β_softmax (T − t̂_j), plus λ_ns times the share of samples with a silent label neuron.
 
     t̂_j is the step of the first spike; z_j = 0 when neuron j is silent. With q_j the target distribution (1 for the
-    label, or (1 − ε) [j = label] + ε / N with label smoothing ε), the gradients are those of SPEC 3, written out because
+    label, or (1 − ε) [j = label] + ε / N with label smoothing ε), the gradients are those of SPEC 3, written out since
     a dozen small operations would take as long as a layer:
 
         δt̂_j = −β_softmax (softmax(z)_j − q_j) / B   at the first spike of neuron j, 0 when it is silent
