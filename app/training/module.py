@@ -10,6 +10,7 @@ from typing import Any, Literal
 import lightning as L
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 
 from app.errors import RunStopped
 from app.events import Batch
@@ -107,11 +108,28 @@ class SpikingModule(L.LightningModule):
         for logger in self.loggers:
             logger.log_metrics(row, step)
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Stop before a gradient that is not finite reaches the weights, or is clipped to look finite."""
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients, and stop before one that is not finite reaches the weights.
+
+        One number answers both in nearly all steps: no element is larger than the norm.
+        """
         gradients = {name: p.grad for name, p in self.network.named_parameters() if p.grad is not None}
-        if math.isfinite(float(sum(grad.sum() for grad in gradients.values()))):
+        norm = get_total_norm(gradients.values())
+        if not math.isfinite(norm):
+            self._stop_if_not_finite(gradients)
+        if gradient_clip_val is None or norm <= gradient_clip_val:
             return
+        if gradient_clip_algorithm == "norm":
+            clip_grads_with_norm_(self.network.parameters(), gradient_clip_val, norm)
+        else:
+            clip_grad_value_(self.network.parameters(), gradient_clip_val)
+
+    def _stop_if_not_finite(self, gradients: dict[str, Tensor]) -> None:
         for name, grad in gradients.items():
             if not torch.isfinite(grad).all():
                 raise RunStopped(self._not_finite(f"the gradient of {name}"))
