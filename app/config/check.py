@@ -107,6 +107,11 @@ def _rule_problems(config: Config) -> Iterator[str]:
             f"learning.variant={learning.variant} exists for rule=activation only; "
             f"use learning.variant=srm with rule={rule}"
         )
+    if config.objective.spike_cost and (rule == "timing" or (rule == "antlr" and learning.lambda_act == 0)):
+        yield (
+            f"objective.spike_cost={config.objective.spike_cost:g} has no effect without an activation-based error; "
+            "use objective.spike_cost=0 with rule=timing or learning.lambda_act=0"
+        )
     if rule == "antlr" and learning.lambda_act == 0 and (learning.lambda_tim == 0 or config.loss == "count"):
         yield (
             f"learning.lambda_act=0 with learning.lambda_tim={learning.lambda_tim:g} and loss={config.loss} leaves "

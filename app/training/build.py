@@ -72,7 +72,7 @@ def build_module(config: Config) -> SpikingModule:
     penalty = config.learning.silent_penalty if config.rule == "timing" else 0.0
     network = build_network(config)
     classes = 0 if config.task == "spike_trains" else network.spiking[-1].shape[0]
-    module = SpikingModule(network, objective, how, penalty, classes, to_dict(config))
+    module = SpikingModule(network, objective, how, penalty, o.spike_cost, classes, to_dict(config))
     return _without_empty_hooks(module, L.LightningModule)
 
 
