@@ -7,8 +7,9 @@ hidden layer exists. Only the output layer's two channels are tensors; any loss 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from math import inf, prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,18 +32,36 @@ TASKS = 8
 """A layer of few blocks is cut into groups of samples until there are so many tasks."""
 
 
+class Layout(NamedTuple):
+    """Where the layers of a stack lie in the kernels' arrays; see :class:`app.kernels.numba_cpu.Stack`."""
+
+    sizes: NDArray
+    blocks: NDArray
+    starts: NDArray
+    first_neurons: list[int]
+
+
+@cache
+def _layout(sizes: tuple[int, ...]) -> Layout:
+    layer_blocks = [-(-size // LANES) for size in sizes[1:]]
+    weights = [blocks * inputs * LANES for blocks, inputs in zip(layer_blocks, sizes, strict=False)]
+    first_neurons = np.cumsum([0, *sizes[1:]]).tolist()
+    return Layout(np.array(sizes), np.cumsum([0, *layer_blocks]), np.cumsum([0, *weights]), first_neurons)
+
+
 @dataclass(frozen=True)
 class Recording:
     """One forward run: the input spikes, the layers and what they did."""
 
     neurons_E: NDArray
     weights: list[NDArray]
+    layout: Layout
     stack: kernels.Stack
     record: kernels.Record
 
     def activities(self) -> list[LayerActivity]:
         """The activity of every layer."""
-        first_N, first_P = np.cumsum([0, *self.stack.sizes[1:]]), self.stack.blocks
+        first_N, first_P = self.layout.first_neurons, self.layout.blocks
         return [
             LayerActivity(
                 torch.from_numpy(self.record.counts_BN[:, first_N[k] : first_N[k + 1]]),
@@ -111,9 +130,10 @@ def _forward(
 ) -> tuple[Recording, tuple[Tensor, Tensor, Tensor]]:
     """Run all layers; returns the recording, both channels of the output layer and the decision spikes."""
     arrays = [weight.detach().contiguous().numpy() for weight in weights]
-    stack = _stack(arrays, [bias.detach().numpy() for bias in biases], neuron)
+    layout = _layout((arrays[0].shape[1], *map(len, arrays)))
+    stack = _stack(layout, arrays, [bias.detach().numpy() for bias in biases], neuron)
     steps, samples, outputs = events.time_steps, events.batch_size, len(weights[-1])
-    record = _empty_record(stack, samples, steps)
+    record = _empty_record(layout, samples, steps)
     spikes_TBN, times_TBN = np.empty((2, steps, samples, outputs), np.float32)
     given = [t.contiguous().numpy() for t in (events.steps_E, events.neurons_E, events.offsets_B1)]
     limit = neuron.max_spikes or 0
@@ -124,30 +144,26 @@ def _forward(
             f"{stack.sizes[0]}; build them with SpikeEvents.from_dense to see what is expected"
         )
     written = tuple(map(torch.from_numpy, (spikes_TBN, times_TBN, record.decision_BL)))
-    return Recording(given[1], arrays, stack, record), written
+    return Recording(given[1], arrays, layout, stack, record), written
 
 
-def _stack(weights: list[NDArray], biases: list[NDArray], neuron: Neuron) -> kernels.Stack:
+def _stack(layout: Layout, weights: list[NDArray], biases: list[NDArray], neuron: Neuron) -> kernels.Stack:
     """The weights and biases in the kernels' layout."""
-    sizes = np.array([weights[0].shape[1], *map(len, weights)])
-    layer_blocks = -(-sizes[1:] // LANES)
-    starts = np.cumsum([0, *layer_blocks * sizes[:-1] * LANES])
-    blocks = np.cumsum([0, *layer_blocks])
-    packed, biases_PL = _aligned((starts[-1],)), np.zeros((blocks[-1], LANES), np.float32)
+    packed, biases_PL = _aligned((layout.starts[-1],)), np.zeros((layout.blocks[-1], LANES), np.float32)
     for k, (weight_NM, bias_N) in enumerate(zip(weights, biases, strict=True)):
-        block_PML = packed[starts[k] : starts[k + 1]].reshape(-1, sizes[k], LANES)
+        block_PML = packed[layout.starts[k] : layout.starts[k + 1]].reshape(-1, weight_NM.shape[1], LANES)
         parallel(kernels.pack, len(block_PML), weight_NM, block_PML)
-        biases_PL[blocks[k] :].reshape(-1)[: len(bias_N)] = bias_N * np.float32(neuron.beta_bias)
-    return kernels.Stack(sizes, blocks, starts, packed, biases_PL)
+        biases_PL[layout.blocks[k] :].reshape(-1)[: len(bias_N)] = bias_N * np.float32(neuron.beta_bias)
+    return kernels.Stack(layout.sizes, layout.blocks, layout.starts, packed, biases_PL)
 
 
-def _empty_record(stack: kernels.Stack, samples: int, steps: int) -> kernels.Record:
-    layers, blocks, neurons = len(stack.starts) - 1, stack.blocks[-1], stack.sizes[1:].sum()
+def _empty_record(layout: Layout, samples: int, steps: int) -> kernels.Record:
+    layers = len(layout.sizes) - 1
     return kernels.Record(
         starts_BT1=np.empty((samples, steps + 1), np.int64),
-        words_BTP=np.empty((samples, steps, blocks), np.uint64),
+        words_BTP=np.empty((samples, steps, layout.blocks[-1]), np.uint64),
         totals_BLT=np.empty((samples, layers, steps), np.int32),
-        counts_BN=np.empty((samples, neurons), np.int32),
+        counts_BN=np.empty((samples, layout.first_neurons[-1]), np.int32),
         until_B=np.empty(samples, np.int64),
         decision_BL=np.empty((samples, layers), np.float32),
         valid_B=np.empty(samples, np.bool_),
