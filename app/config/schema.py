@@ -104,6 +104,11 @@ class DataConfig:
     latency_max_steps: int = key(24, "digits, mnist: step at which the darkest pixel that fires would fire", ge=0)
     duration_ms: int = key(300, "nmnist: length of a recording in ms; one step is duration_ms / time_steps", ge=1)
     first_event_only: bool = key(False, "nmnist: keep the first event of each input only (single-spike coding)")
+    event_dropout: float = key(0.0, "probability that an input event of a training sample is dropped", ge=0, lt=1)
+    time_jitter_steps: int = key(0, "each event of a training sample moves by up to so many steps, at random", ge=0)
+    max_shift_pixels: int = key(
+        0, "digits, mnist, nmnist: each training sample moves by up to so many pixels along x and y, at random", ge=0
+    )
     input_rate: float = key(0.05, "spike_trains: spike probability per step of each input train", gt=0, le=1)
     target_rate: float = key(0.02, "spike_trains: spike probability per step of each target train", gt=0, le=1)
 

@@ -23,6 +23,7 @@ from app.callbacks.rank_state import RandomState, RunningMetrics
 from app.callbacks.spike_counts import SpikeCounts
 from app.checkpoint import AtomicCheckpoints
 from app.config import Config, to_dict
+from app.data.augmentation import Augmentation
 from app.data.base import EventDataModule
 from app.errors import UserError
 from app.losses.objective import Objective
@@ -110,6 +111,7 @@ def _data_module(config: Config, network: Network) -> EventDataModule:
         "eval_batch_size": d.eval_batch_size,
         "num_workers": d.num_workers,
         "seed": config.seed,
+        "augmentation": Augmentation(d.event_dropout, d.max_shift_pixels, d.time_jitter_steps),
     }
     if d.val_samples is not None and config.task != "spike_trains":
         loading["val_samples"] = d.val_samples
