@@ -104,7 +104,7 @@ class Flatten(nn.Module):
 
 
 class Network(nn.Module):
-    """A feed-forward spiking network that learns by one rule.
+    """A feed-forward spiking network that learns by one rule; ``spiking`` are the layers that have neurons.
 
     Args:
         spec: input shape, then layers: ``fcN``, ``convCcK`` (C channels, K×K, stride 1, padding K // 2), ``apoolP``,
@@ -125,13 +125,10 @@ class Network(nn.Module):
         self.neuron = neuron
         self.rule = rule
         self.input_shape, self.layers = _build(self.spec, bias)
-        if engine == "numba" and (obstacle := self._layers_obstacle()):
-            raise _refusal(obstacle)
-
-    @property
-    def spiking(self) -> list[SpikingLayer]:
-        """The layers that have neurons, first to last."""
-        return [layer for layer in self.layers if isinstance(layer, SpikingLayer)]
+        self.spiking: list[SpikingLayer] = [layer for layer in self.layers if isinstance(layer, SpikingLayer)]
+        self._layers_obstacle = _layers_obstacle(self.spec, self.layers)
+        if engine == "numba" and self._layers_obstacle:
+            raise _refusal(self._layers_obstacle)
 
     def forward(self, spikes: SpikeEvents | Tensor, stop_at_first_output: bool = False) -> NetworkOutput:
         """Run a batch through all layers, one whole window per layer at a time.
@@ -179,8 +176,8 @@ class Network(nn.Module):
     def _engine_obstacle(self, spikes: SpikeEvents | Tensor) -> str | None:
         """Why the event-driven engine does not apply; None when it does."""
         parameter = self.spiking[0].weight
-        if obstacle := self._layers_obstacle():
-            return obstacle
+        if self._layers_obstacle:
+            return self._layers_obstacle
         if parameter.dtype != torch.float32:
             return f"its weights are {str(parameter.dtype).removeprefix('torch.')} instead of float32"
         if parameter.device.type != "cpu" or spikes.device.type != "cpu":
@@ -191,10 +188,6 @@ class Network(nn.Module):
             return "its input holds other values than 0 and 1"
         return None
 
-    def _layers_obstacle(self) -> str | None:
-        unsupported = [e for e, layer in zip(self.spec[1:], self.layers, strict=True) if not _event_driven(layer)]
-        return f"it has {unsupported[0]}, and only fully connected layers are event-driven" if unsupported else None
-
     def _differentiable(self, channels: Channels) -> Channels:
         """Cut the channel that the rule does not learn from, so that its errors are never computed."""
         spikes, times = channels
@@ -203,6 +196,12 @@ class Network(nn.Module):
 
 def _refusal(obstacle: str) -> UserError:
     return UserError(f"engine=numba cannot run this network: {obstacle}; use engine=auto or engine=reference")
+
+
+def _layers_obstacle(spec: list[str], layers: nn.ModuleList) -> str | None:
+    """Why the event-driven engine cannot run these layers; None when it can."""
+    unsupported = [entry for entry, layer in zip(spec[1:], layers, strict=True) if not _event_driven(layer)]
+    return f"it has {unsupported[0]}, and only fully connected layers are event-driven" if unsupported else None
 
 
 def _event_driven(layer: nn.Module) -> bool:

@@ -32,7 +32,7 @@ from benchmarks.engines import RULES, WORKLOADS, Workload, engines
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 BASELINE = "per_step_loop"
-MIN_TURN_S = 0.05
+MIN_TURN_S = 0.3
 """A turn repeats a fast step until it has taken so long, and counts the median."""
 FRAMEWORKS = ("snntorch", "spikingjelly")
 

@@ -123,20 +123,20 @@ class SpikingModule(L.LightningModule):
 
         One number answers both in nearly all steps: no element is larger than the norm.
         """
-        gradients = {name: p.grad for name, p in self.network.named_parameters() if p.grad is not None}
-        norm = get_total_norm(gradients.values())
+        parameters = optimizer.param_groups[0]["params"]
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         if not math.isfinite(norm):
-            self._stop_if_not_finite(gradients)
+            self._stop_if_not_finite()
         if gradient_clip_val is None or norm <= gradient_clip_val:
             return
         if gradient_clip_algorithm == "norm":
-            clip_grads_with_norm_(self.network.parameters(), gradient_clip_val, norm)
+            clip_grads_with_norm_(parameters, gradient_clip_val, norm)
         else:
-            clip_grad_value_(self.network.parameters(), gradient_clip_val)
+            clip_grad_value_(parameters, gradient_clip_val)
 
-    def _stop_if_not_finite(self, gradients: dict[str, Tensor]) -> None:
-        for name, grad in gradients.items():
-            if not torch.isfinite(grad).all():
+    def _stop_if_not_finite(self) -> None:
+        for name, parameter in self.network.named_parameters():
+            if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
                 raise RunStopped(self._not_finite(f"the gradient of {name}"))
 
     def _not_finite(self, what: str) -> str:
