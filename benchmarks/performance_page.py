@@ -19,13 +19,13 @@ Written by `python -m benchmarks.training_step --root DATA`; do not edit. {machi
 ## A training step
 
 A step is forward, loss, backward and fused Adam, batch 16, α_V = α_I = 0.99, from synthetic input with the statistics
-of the data sets: latency-coded MNIST (784-800-10, a fifth of the pixels fires once), N-MNIST (2312-800-10, 4000 events
-per sample), input that is anything but sparse (784-800-10, every second input fires in every step) and a deep network
-(784-400-400-400-400-10). Activation learns from the spike-count loss, the others from the latency loss. The engines took
-turns, each in a process of its own. The ratio is how many times faster than the per-step loop
-(`benchmarks/per_step_loop.py`), with the quartiles over the rounds; memory is the peak of a step beyond what the process
-held before. numba and reference run with the application's `OMP_WAIT_POLICY=PASSIVE`, the others with OpenMP's own
-default (threads that spin), which is faster for them on an idle machine. {note}
+of the data sets: latency-coded MNIST (784-800-10, a fifth of the pixels fires once), N-MNIST (2312-800-10, 4000
+events per sample), input that is anything but sparse (784-800-10, every second input fires in every step) and a deep
+network (784-400-400-400-400-10). Activation learns from the spike-count loss, the others from the latency loss. The
+engines took turns, each in a process of its own. The ratio is how many times faster than the per-step loop
+(`benchmarks/per_step_loop.py`), with the quartiles over the rounds; memory is the peak of a step beyond what the
+process held before. numba and reference run with the application's `OMP_WAIT_POLICY=PASSIVE`, the others with
+OpenMP's own default (threads that spin), which is faster for them on an idle machine. {note}
 
 ![Milliseconds per training step]({figure})
 
@@ -44,12 +44,12 @@ Python: Lightning's loop and hooks, autograd, the loader, metrics and logging.
 
 `app/kernels/numba_cpu.py` runs a sample through all layers in one task, 64 neurons at a time, whose states stay in
 machine registers. Input spikes are event lists: the forward pass reads a row of weights per event, the backward pass
-adds a row of gradients per event. Where more than half of all inputs fire in a tile of four steps, the tile goes through
-all inputs at once, with the same bits. The membrane potential is not stored; the backward task of 64 neurons runs them
-again up to the last error and then scans back. The errors of the layer above stay in factored form and are multiplied by
-its weights inside the scan, four steps at once. Each number is summed by one task in a fixed order, hence the same bits
-for any number of threads (`tests/test_numba.py`). Threads are Python's, which sleep between two calls, survive a fork,
-and claim one task after the other from an atomic counter.
+adds a row of gradients per event. Where more than half of all inputs fire in a tile of four steps, the tile goes
+through all inputs at once, with the same bits. The membrane potential is not stored; the backward task of 64 neurons
+runs them again up to the last error and then scans back. The errors of the layer above stay in factored form and are
+multiplied by its weights inside the scan, four steps at once. Each number is summed by one task in a fixed order,
+hence the same bits for any number of threads (`tests/test_numba.py`). Threads are Python's, which sleep between two
+calls, survive a fork, and claim one task after the other from an atomic counter.
 """
 
 

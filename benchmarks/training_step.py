@@ -1,4 +1,4 @@
-"""A whole training step, engine beside engine: ``python -m benchmarks.training_step [--quick] [--root DATA] [--json FILE]``.
+"""A whole training step, engine beside engine: ``python -m benchmarks.training_step [--quick] [--root …] [--json …]``.
 
 Every engine starts from the same weights and input, in a process of its own; a step is forward, loss, backward and
 optimiser. The engines take turns, so that a disturbance of the machine hits them alike; the table gives medians over
