@@ -23,7 +23,7 @@ RULES = {
     "slayer": activation(variant="slayer"),
     "timing": timing(),
     "antlr": antlr(),
-    "weighted": antlr(0.5, 2.0, Rectangular()),
+    "weighted": antlr(0.5, 2.0, Rectangular(), min_slope=0.2),
 }
 SHAPES = [
     (1, 1, ["5", "fc1"]),
@@ -301,3 +301,14 @@ def test_a_forked_process_computes_the_same(monkeypatch):
     os.close(write)
     assert os.read(read, 1) == b"1"
     os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("engine", ["reference", "numba"])
+def test_a_larger_least_slope_makes_timing_errors_smaller(engine):
+    spikes, norms = trains(61, 3, 63), []
+    for min_slope in (0.01, 100.0, 200.0):
+        network = make(["63", "fc10"], 61, timing(min_slope), engine=engine)
+        network(spikes).times_TBN.square().sum().backward()
+        norms.append(float(network.spiking[0].weight.grad.norm()))
+    assert norms[0] > 10 * norms[1] > 0
+    assert norms[1] == pytest.approx(2 * norms[2], rel=1e-5), "every slope is below the clamp"

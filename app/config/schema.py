@@ -62,6 +62,7 @@ class LearningConfig:
     surrogate_width: float = key(1.0, "rectangular surrogate: 1/width where |V - threshold| < width/2", gt=0)
     lambda_act: float = key(1.0, "rule=antlr: weight of the activation-based error", ge=0)
     lambda_tim: float = key(1.0, "rule=antlr: weight of the timing-based error", ge=0)
+    min_slope: float = key(0.01, "rule=timing, antlr: least slope by which a timing error is divided, per step", gt=0)
     silent_penalty: float = key(100.0, "rule=timing: coefficient of the penalty that revives silent neurons", ge=0)
 
 

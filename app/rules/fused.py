@@ -25,7 +25,6 @@ from app.kernels.numba_threads import parallel
 from app.neuron.lif import Neuron
 from app.neuron.surrogate import Exponential
 from app.rules.rule import Rule
-from app.rules.timing import MIN_SLOPE
 
 LANES = kernels.LANES
 TASKS = 8
@@ -240,4 +239,4 @@ def _rule_constants(rule: Rule) -> kernels.RuleConstants:
     else:
         shape = (1 / surrogate.width, 0, surrogate.width / 2)
     flags = (rule.variant == "rnn", rule.variant == "slayer")
-    return kernels.RuleConstants(*map(np.float32, (rule.lambda_act, rule.lambda_tim, *shape, MIN_SLOPE, *flags)))
+    return kernels.RuleConstants(*map(np.float32, (rule.lambda_act, rule.lambda_tim, *shape, rule.min_slope, *flags)))

@@ -53,7 +53,9 @@ def build_rule(config: Config) -> Rule:
         surrogate = Rectangular(how.surrogate_width)
     if config.rule == "activation":
         return activation(surrogate, how.variant)
-    return timing() if config.rule == "timing" else antlr(how.lambda_act, how.lambda_tim, surrogate)
+    if config.rule == "timing":
+        return timing(how.min_slope)
+    return antlr(how.lambda_act, how.lambda_tim, surrogate, how.min_slope)
 
 
 def build_network(config: Config) -> Network:
