@@ -88,11 +88,14 @@ class SpikingModule(L.LightningModule):
         if not math.isfinite(value):
             raise RunStopped(self._not_finite("the loss"))
         self.train_metrics.remember(output, batch.label_B, value)
-        if self.global_step % self.trainer.log_every_n_steps == 0:
+        if self._logs_this_step():
             self._log_step(loss, output, batch)
         if self.silent_penalty:
             loss = loss + self._silence(output)
         return loss + self.spike_cost * spike_cost(output.decision_BL) if self.spike_cost else loss
+
+    def _logs_this_step(self) -> bool:
+        return self.global_step % self.trainer.log_every_n_steps == 0
 
     def _silence(self, output: NetworkOutput) -> Tensor:
         dense = [pair for pair in zip(self.network.spiking, output.layers, strict=True) if pair[0].weight.dim() == 2]
@@ -127,6 +130,8 @@ class SpikingModule(L.LightningModule):
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         if not math.isfinite(norm):
             self._stop_if_not_finite()
+        if self._logs_this_step():
+            self._log_now({"train/grad_norm_step": norm}, self.global_step)
         if gradient_clip_val is None or norm <= gradient_clip_val:
             return
         if gradient_clip_algorithm == "norm":
