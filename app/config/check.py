@@ -162,6 +162,11 @@ def _optim_problems(config: Config) -> Iterator[str]:
             f"optim.schedule=cosine needs a number of epochs, but trainer.max_epochs={config.trainer.max_epochs}; "
             "use trainer.max_epochs=10 or optim.schedule=constant"
         )
+    if 0 < config.trainer.max_epochs <= optim.warmup_epochs:
+        yield (
+            f"optim.warmup_epochs={optim.warmup_epochs:g} leaves no epoch at the full learning rate with "
+            f"trainer.max_epochs={config.trainer.max_epochs}; lower the former or raise the latter"
+        )
 
 
 def _data_problems(config: Config) -> Iterator[str]:

@@ -89,6 +89,7 @@ class OptimConfig:
     grad_clip: float | None = key(1e6, "clip every gradient element (or the norm) to this; null = off", gt=0)
     grad_clip_algorithm: Literal["value", "norm"] = key("value", "what grad_clip limits: each element or the norm")
     schedule: Literal["constant", "cosine"] = key("constant", "learning rate over the epochs; cosine falls to 0")
+    warmup_epochs: float = key(0.0, "epochs, or a part of one, in which the learning rate first rises from 0", ge=0)
 
 
 @dataclass

@@ -71,7 +71,7 @@ def build_module(config: Config) -> SpikingModule:
     objective = Objective(
         config.loss, o.max_target_spikes, o.min_target_spikes, o.kappa_exp, o.beta_softmax, o.lambda_no_spike
     )
-    how = Optimisation(optim.name, optim.lr, optim.weight_decay, optim.momentum, optim.schedule)
+    how = Optimisation(optim.name, optim.lr, optim.weight_decay, optim.momentum, optim.schedule, optim.warmup_epochs)
     penalty = config.learning.silent_penalty if config.rule == "timing" else 0.0
     network = build_network(config)
     classes = 0 if config.task == "spike_trains" else network.spiking[-1].shape[0]
