@@ -275,6 +275,7 @@ def test_any_text_that_is_accepted_survives_a_file(tmp_path: Path, text: str) ->
         ("time_steps=24", "raise time_steps"),
         ("optim.warmup_epochs=10 trainer.max_epochs=10", "leaves no epoch at the full learning rate"),
         ("optim.warmup_epochs=-1", "optim.warmup_epochs=-1.0 is out of range"),
+        ("objective.label_smoothing=1", "objective.label_smoothing=1.0 is out of range"),
         ("learning.min_slope=0", "learning.min_slope=0.0 is out of range: it must be greater than 0"),
         ("data.event_dropout=1", "data.event_dropout=1.0 is out of range: it must be at least 0 and less than 1"),
         ("data.time_jitter_steps=100", "longer than the window of time_steps=100"),

@@ -75,6 +75,9 @@ class ObjectiveConfig:
     kappa_exp: float = key(0.95, "spike_train loss: share of a spike's trace that is left after one step", ge=0, le=1)
     beta_softmax: float = key(1.0, "latency loss: steepness of the softmax over first-spike times, per step", gt=0)
     lambda_no_spike: float = key(0.1, "latency loss: weight of the share of samples whose label neuron is silent", ge=0)
+    label_smoothing: float = key(
+        0.0, "latency loss: share of the target distribution that is spread evenly over all classes", ge=0, lt=1
+    )
     spike_cost: float = key(0.0, "training loss for each spike that a hidden layer fires before the decision", ge=0)
 
 

@@ -68,9 +68,8 @@ def build_network(config: Config) -> Network:
 def build_module(config: Config) -> SpikingModule:
     """The LightningModule."""
     o, optim = config.objective, config.optim
-    objective = Objective(
-        config.loss, o.max_target_spikes, o.min_target_spikes, o.kappa_exp, o.beta_softmax, o.lambda_no_spike
-    )
+    latency = (o.beta_softmax, o.lambda_no_spike, o.label_smoothing)
+    objective = Objective(config.loss, o.max_target_spikes, o.min_target_spikes, o.kappa_exp, *latency)
     how = Optimisation(optim.name, optim.lr, optim.weight_decay, optim.momentum, optim.schedule, optim.warmup_epochs)
     penalty = config.learning.silent_penalty if config.rule == "timing" else 0.0
     network = build_network(config)
