@@ -171,7 +171,7 @@ def _optim_problems(config: Config) -> Iterator[str]:
 
 def _data_problems(config: Config) -> Iterator[str]:
     data = config.data
-    yield from _augmentation_problems(config)
+    yield from chain(_augmentation_problems(config), _fold_problems(config))
     if config.task not in ("digits", "mnist"):
         return
     if data.latency_min_steps > data.latency_max_steps:
@@ -191,6 +191,16 @@ def _augmentation_problems(config: Config) -> Iterator[str]:
     if data.time_jitter_steps >= (config.time_steps or 0):
         yield (
             f"data.time_jitter_steps={data.time_jitter_steps} is longer than the window of "
+def _fold_problems(config: Config) -> Iterator[str]:
+    data = config.data
+    if data.folds is not None and config.task != "nmnist":
+        yield f"data.folds={data.folds} is for task=nmnist; use data.folds=null with task={config.task}"
+    elif data.folds is None and data.fold:
+        yield f"data.fold={data.fold} needs the number of folds; add data.folds=5"
+    elif data.folds is not None and data.fold >= data.folds:
+        yield f"data.fold={data.fold} does not exist: data.folds={data.folds} are counted from 0"
+
+
             f"time_steps={config.time_steps}; lower it"
         )
     if data.max_shift_pixels and not pixels:

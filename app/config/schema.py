@@ -108,6 +108,8 @@ class DataConfig:
     latency_min_steps: int = key(0, "digits, mnist: step at which the brightest pixel fires", ge=0)
     latency_max_steps: int = key(24, "digits, mnist: step at which the darkest pixel that fires would fire", ge=0)
     duration_ms: int = key(300, "nmnist: length of a recording in ms; one step is duration_ms / time_steps", ge=1)
+    folds: int | None = key(None, "nmnist: cross-validation over Train and Test together in so many folds", ge=2)
+    fold: int = key(0, "nmnist: the fold that is tested, from 0; with data.folds", ge=0)
     first_event_only: bool = key(False, "nmnist: keep the first event of each input only (single-spike coding)")
     event_dropout: float = key(0.0, "probability that an input event of a training sample is dropped", ge=0, lt=1)
     time_jitter_steps: int = key(0, "each event of a training sample moves by up to so many steps, at random", ge=0)

@@ -131,6 +131,7 @@ def _data_module(config: Config, network: Network) -> EventDataModule:
         options = {"duration_ms": d.duration_ms, "first_event_only": d.first_event_only}
         return NMNISTDataModule(d.root, d.cache, **options, **loading)
     from app.data.spike_trains import SpikeTrainsDataModule
+        options |= {"folds": d.folds, "fold": d.fold}
 
     sizes = {"inputs": prod(network.input_shape), "outputs": network.spiking[-1].shape[0]}
     return SpikeTrainsDataModule(**sizes, input_rate=d.input_rate, target_rate=d.target_rate, **loading)
