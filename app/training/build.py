@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Timer
 
 from app import tracking
 from app.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from app.callbacks.layer_health import LayerHealth
 from app.callbacks.origin import Origin
 from app.callbacks.pictures import LossLandscape, SpikeRaster
 from app.callbacks.progress import SpikeProgressBar
@@ -129,9 +130,9 @@ def _data_module(config: Config, network: Network) -> EventDataModule:
         from app.data.nmnist import NMNISTDataModule
 
         options = {"duration_ms": d.duration_ms, "first_event_only": d.first_event_only}
+        options |= {"folds": d.folds, "fold": d.fold}
         return NMNISTDataModule(d.root, d.cache, **options, **loading)
     from app.data.spike_trains import SpikeTrainsDataModule
-        options |= {"folds": d.folds, "fold": d.fold}
 
     sizes = {"inputs": prod(network.input_shape), "outputs": network.spiking[-1].shape[0]}
     return SpikeTrainsDataModule(**sizes, input_rate=d.input_rate, target_rate=d.target_rate, **loading)
@@ -202,6 +203,7 @@ def build_run(start: Start) -> Run:
     best, timer, last = _best_checkpoint(config, out), Timer(), LastCheckpoint(out, config.checkpoint_every_s)
     kept = [Origin(code_version()), RandomState(), RunningMetrics()]
     callbacks: list[L.Callback] = [*kept, SpikeCounts(), timer, best, last]
+    callbacks.append(LayerHealth())
     p = config.probes
     if p.raster:
         callbacks.append(SpikeRaster(out))
