@@ -133,6 +133,11 @@ def _neuron_problems(config: Config) -> Iterator[str]:
         )
     if not neuron.beta_auto and missing:
         yield f"neuron.{missing[0]} is needed with neuron.beta_auto=false: give a number, e.g. neuron.{missing[0]}=1"
+    if config.init == "target_rate" and config.init_bias_center:
+        yield (
+            f"init_bias_center={config.init_bias_center:g} has no effect with init=target_rate, which fits the biases; "
+            "use init_bias_center=0"
+        )
     if not config.network:
         yield "network is empty: give the input shape and at least one layer, e.g. network=[64,fc200,fc10]"
 
@@ -186,11 +191,6 @@ def _data_problems(config: Config) -> Iterator[str]:
         )
 
 
-def _augmentation_problems(config: Config) -> Iterator[str]:
-    data, pixels = config.data, PIXELS.get(config.task, 0)
-    if data.time_jitter_steps >= (config.time_steps or 0):
-        yield (
-            f"data.time_jitter_steps={data.time_jitter_steps} is longer than the window of "
 def _fold_problems(config: Config) -> Iterator[str]:
     data = config.data
     if data.folds is not None and config.task != "nmnist":
@@ -201,6 +201,11 @@ def _fold_problems(config: Config) -> Iterator[str]:
         yield f"data.fold={data.fold} does not exist: data.folds={data.folds} are counted from 0"
 
 
+def _augmentation_problems(config: Config) -> Iterator[str]:
+    data, pixels = config.data, PIXELS.get(config.task, 0)
+    if data.time_jitter_steps >= (config.time_steps or 0):
+        yield (
+            f"data.time_jitter_steps={data.time_jitter_steps} is longer than the window of "
             f"time_steps={config.time_steps}; lower it"
         )
     if data.max_shift_pixels and not pixels:

@@ -188,6 +188,12 @@ class Config:
     network: list[str] | None = key(
         None, "input shape, then fcN, convCcK, apoolP, mpoolP, flatten, e.g. [64,fc200,fc10]; null = by task"
     )
+    init: Literal["uniform", "target_rate"] = key(
+        "uniform", "initial biases: all by init_bias_center, or fitted so that neurons fire on init_target_share"
+    )
+    init_target_share: float = key(
+        0.5, "init=target_rate: share of the training samples on which each neuron fires at first", gt=0, lt=1
+    )
     init_bias_center: float = key(0.0, "initial biases; 1 = silent input lets a neuron fire in mid-window, 0 = no bias")
     out: str | None = key(None, "folder of the run; null = runs/<task>-<rule>-<loss>-s<seed>")
     ckpt: str | None = key(None, "checkpoint to go on from: a path, or last for the newest in out; null = start anew")

@@ -22,6 +22,7 @@ from app.callbacks.pictures import LossLandscape, SpikeRaster
 from app.callbacks.progress import SpikeProgressBar
 from app.callbacks.rank_state import RandomState, RunningMetrics
 from app.callbacks.spike_counts import SpikeCounts
+from app.callbacks.target_rate import TargetRate
 from app.checkpoint import AtomicCheckpoints
 from app.config import Config, to_dict
 from app.data.augmentation import Augmentation
@@ -204,6 +205,8 @@ def build_run(start: Start) -> Run:
     kept = [Origin(code_version()), RandomState(), RunningMetrics()]
     callbacks: list[L.Callback] = [*kept, SpikeCounts(), timer, best, last]
     callbacks.append(LayerHealth())
+    if config.init == "target_rate" and start.step is None:
+        callbacks.append(TargetRate(config.init_target_share))
     p = config.probes
     if p.raster:
         callbacks.append(SpikeRaster(out))
