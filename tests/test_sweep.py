@@ -17,6 +17,7 @@ import yaml
 from app.errors import UserError, run_command
 from app.sweep import __main__ as sweep
 from app.sweep import run
+from app.sweep.outcome import outcomes
 from app.sweep.plan import read_plan, split_values
 
 ROOT = Path(__file__).parent.parent
@@ -82,6 +83,16 @@ def test_the_grid_and_its_folders():
     assert len({trial.out for trial in trials}) == 12
     assert {trial.config.optim.lr for trial in trials} == {0.1}
     assert trials[0].config.tracking.group == "digits-rule-network"
+
+
+def test_folds_are_trials_of_an_option_and_never_chosen_among():
+    trials = read_plan(["config=nmnist_antlr", "data.folds=3", "data.fold=0,1,2", "optim.lr=1,2", "trials=2"]).trials()
+    found = outcomes(trials)
+    assert [one.option for one in found] == [(("optim.lr", "1"),), (("optim.lr", "2"),)]
+    for one in found:
+        assert sorted((trial.config.data.fold, trial.seed) for trial in one.trials) == [
+            (fold, seed) for fold in range(3) for seed in range(2)
+        ]
 
 
 def test_options_with_alike_names_get_folders_of_their_own():

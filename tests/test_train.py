@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +128,28 @@ def test_rules_losses_and_options_train(argv):
     summary = json.loads((out / "summary.json").read_text())
     assert summary["test/spikes_per_sample"] >= 0
     assert torch.isfinite(torch.tensor(summary["test/loss"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["optim.warmup_epochs=0.5", "optim.schedule=constant"], [0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1]),
+        (
+            ["optim.warmup_epochs=0.5", "optim.schedule=cosine", "trainer.max_steps=10"],
+            [0, 0.25, 0.5, 0.75, *((1 + math.cos(math.pi * k / 6)) / 2 for k in range(6))],
+        ),
+        (["optim.schedule=cosine", "trainer.max_steps=10"], [(1 + math.cos(math.pi * k / 10)) / 2 for k in range(10)]),
+        (
+            ["optim.warmup_epochs=1", "optim.schedule=cosine", "trainer.accumulate_grad_batches=2"],
+            [0, 0.25, 0.5, 0.75, 1, 0.5 + 2**0.5 / 4, 0.5, 0.5 - 2**0.5 / 4],
+        ),
+    ],
+)
+def test_the_learning_rate_rises_before_it_follows_the_schedule(options, expected):
+    argv = ["optim.lr=0.01", "trainer.limit_train_batches=8", "trainer.log_every_n_steps=1"]
+    out = run("out=o", *argv, "trainer.max_epochs=2", *options)
+    rates = [float(row["train/lr"]) / 0.01 for row in rows(out) if row["train/lr"]]
+    assert rates[: len(expected)] == pytest.approx(expected)
 
 
 def test_a_run_without_validation_keeps_its_last_state():

@@ -17,7 +17,7 @@ OWN_KEYS = ("config", "seed", "out", "ckpt", "checkpoint_every_s", "engine", "co
 OWN_DOTTED_KEYS = {
     *("data.root", "data.cache", "data.num_workers", "trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
     *("trainer.strategy", "trainer.enable_progress_bar", "trainer.log_every_n_steps", "trainer.profiler"),
-    *("trainer.detect_anomaly", "trainer.deterministic", "trainer.num_sanity_val_steps"),
+    *("trainer.detect_anomaly", "trainer.deterministic", "trainer.num_sanity_val_steps", "data.fold"),
 }
 """What may differ between trials of one setting."""
 

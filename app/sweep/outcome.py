@@ -26,12 +26,16 @@ NAMES = {
 }
 
 
+REPEATS = ("data.fold",)
+"""Axes that are no choice: their runs are trials of one option, as those of several seeds are."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The trials of one option.
 
     Args:
-        option: the values of the axes.
+        option: the values of the axes among which is chosen.
         trials: all of them.
         finished: those that came to their end.
         measure: what is compared on validation data.
@@ -70,7 +74,7 @@ def outcomes(trials: Sequence[Trial]) -> list[Outcome]:
     """Read what the runs left behind, option by option."""
     by_option: dict[Option, list[Trial]] = {}
     for trial in trials:
-        by_option.setdefault(trial.option, []).append(trial)
+        by_option.setdefault(tuple(pair for pair in trial.option if pair[0] not in REPEATS), []).append(trial)
     return [_outcome(option, its) for option, its in by_option.items()]
 
 

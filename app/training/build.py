@@ -16,11 +16,13 @@ from lightning.pytorch.callbacks import Timer
 
 from app import tracking
 from app.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from app.callbacks.layer_health import LayerHealth
 from app.callbacks.origin import Origin
 from app.callbacks.pictures import LossLandscape, SpikeRaster
 from app.callbacks.progress import SpikeProgressBar
 from app.callbacks.rank_state import RandomState, RunningMetrics
 from app.callbacks.spike_counts import SpikeCounts
+from app.callbacks.target_rate import TargetRate
 from app.checkpoint import AtomicCheckpoints
 from app.config import Config, to_dict
 from app.data.augmentation import Augmentation
@@ -68,10 +70,9 @@ def build_network(config: Config) -> Network:
 def build_module(config: Config) -> SpikingModule:
     """The LightningModule."""
     o, optim = config.objective, config.optim
-    objective = Objective(
-        config.loss, o.max_target_spikes, o.min_target_spikes, o.kappa_exp, o.beta_softmax, o.lambda_no_spike
-    )
-    how = Optimisation(optim.name, optim.lr, optim.weight_decay, optim.momentum, optim.schedule)
+    latency = (o.beta_softmax, o.lambda_no_spike, o.label_smoothing)
+    objective = Objective(config.loss, o.max_target_spikes, o.min_target_spikes, o.kappa_exp, *latency)
+    how = Optimisation(optim.name, optim.lr, optim.weight_decay, optim.momentum, optim.schedule, optim.warmup_epochs)
     penalty = config.learning.silent_penalty if config.rule == "timing" else 0.0
     network = build_network(config)
     classes = 0 if config.task == "spike_trains" else network.spiking[-1].shape[0]
@@ -130,6 +131,7 @@ def _data_module(config: Config, network: Network) -> EventDataModule:
         from app.data.nmnist import NMNISTDataModule
 
         options = {"duration_ms": d.duration_ms, "first_event_only": d.first_event_only}
+        options |= {"folds": d.folds, "fold": d.fold}
         return NMNISTDataModule(d.root, d.cache, **options, **loading)
     from app.data.spike_trains import SpikeTrainsDataModule
 
@@ -202,6 +204,9 @@ def build_run(start: Start) -> Run:
     best, timer, last = _best_checkpoint(config, out), Timer(), LastCheckpoint(out, config.checkpoint_every_s)
     kept = [Origin(code_version()), RandomState(), RunningMetrics()]
     callbacks: list[L.Callback] = [*kept, SpikeCounts(), timer, best, last]
+    callbacks.append(LayerHealth())
+    if config.init == "target_rate" and start.step is None:
+        callbacks.append(TargetRate(config.init_target_share))
     p = config.probes
     if p.raster:
         callbacks.append(SpikeRaster(out))
