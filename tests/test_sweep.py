@@ -79,7 +79,7 @@ def test_the_grid_and_its_folders():
     trials = plan.trials()
     assert len(trials) == 12
     assert plan.seeds == (4, 5, 6)
-    assert str(trials[0].out) == "runs/sweeps/digits-rule-network/rule=antlr_network=-64-fc10-s4"
+    assert str(trials[0].out) == "runs/sweeps/digits-rule-network/rule=antlr_network=64-fc10-s4"
     assert len({trial.out for trial in trials}) == 12
     assert {trial.config.optim.lr for trial in trials} == {0.1}
     assert trials[0].config.tracking.group == "digits-rule-network"
