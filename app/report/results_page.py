@@ -171,9 +171,7 @@ def _folds(experiment: Experiment, groups: Sequence[Group]) -> list[str]:
             line += f"{CONFIDENCE:.0%} interval {interval} (Student's t over the folds' means)"
             if experiment.recordings:
                 wilson = _shares(wilson_interval(mean, experiment.recordings))
-                line += (
-                    f", {wilson} (Wilson, the {experiment.recordings} recordings, each tested by the fold without it)"
-                )
+                line += f", {wilson} (Wilson, the {experiment.recordings} recordings, each tested once)"
             lines.append(f"{line}.")
     return lines
 
