@@ -10,7 +10,6 @@ import torch
 import train
 from app.errors import run_command
 from app.landscape import __main__ as command
-from app.landscape.measure import even_steps
 from app.landscape.subject import load
 from app.probes.fidelity import (
     agreement,
@@ -23,7 +22,8 @@ from app.probes.fidelity import (
     slope,
     smooth,
 )
-from app.probes.landscape import filter_normalised_direction, loss_along, measure_on_plane
+from app.probes.landscape import filter_normalised_direction, measure_along, measure_on_plane
+from app.probes.measure import even_steps
 from app.probes.spike_changes import SpikeChanges, spike_changes
 
 
@@ -53,16 +53,16 @@ def test_measuring_puts_the_weights_back_bit_for_bit_even_after_an_error(point):
     one, two = filter_normalised_direction(point, 1), filter_normalised_direction(point, 2)
     losses = measure_on_plane(lambda: float(bowl(point).detach()), point, (one, two), [-1.0, 0.0, 1.0])
     assert losses[1][1] == float(bowl(point).detach())
-    assert losses[1] == loss_along(lambda: float(bowl(point).detach()), point, one, [-1.0, 0.0, 1.0])
+    assert losses[1] == measure_along(lambda: float(bowl(point).detach()), point, one, [-1.0, 0.0, 1.0])
     with pytest.raises(ZeroDivisionError):
-        loss_along(lambda: 1 / 0, point, one, [1.0])
+        measure_along(lambda: 1 / 0, point, one, [1.0])
     assert all(torch.equal(p, start) for p, start in zip(point, before, strict=True))
 
 
-def test_a_true_gradient_predicts_the_loss_along_a_line(point):
+def test_a_true_gradient_predicts_the_measure_along_a_line(point):
     direction, steps = filter_normalised_direction(point, 3), even_steps(41, 0.5)
-    losses = loss_along(lambda: float(bowl(point).detach()), point, direction, steps)
-    slopes = loss_along(lambda: slope(gradient(lambda: bowl(point), point), direction), point, direction, steps)
+    losses = measure_along(lambda: float(bowl(point).detach()), point, direction, steps)
+    slopes = measure_along(lambda: slope(gradient(lambda: bowl(point), point), direction), point, direction, steps)
     assert integrate(steps, slopes, float(bowl(point).detach())) == pytest.approx(losses)
     assert relative_error(losses, losses) == 0
     assert relative_error([sum(losses) / len(losses)] * len(losses), losses) == pytest.approx(1)
@@ -88,7 +88,7 @@ def test_the_central_difference_is_the_slope_of_the_smoothed_loss():
 
 def test_downhill_is_downhill_and_as_long_as_the_weights(point):
     direction = descent_direction(point, gradient(lambda: bowl(point), point))
-    losses = loss_along(lambda: float(bowl(point).detach()), point, direction, [0.0, 0.1])
+    losses = measure_along(lambda: float(bowl(point).detach()), point, direction, [0.0, 0.1])
     assert losses[1] < losses[0]
     length = math.sqrt(sum(float(d.square().sum()) for d in direction))
     assert length == pytest.approx(math.sqrt(sum(float(p.detach().square().sum()) for p in point[::2])))
@@ -180,7 +180,7 @@ def test_the_count_loss_has_no_timing_gradient(run, tmp_path, monkeypatch, capsy
 
 
 def test_looking_changes_neither_the_weights_nor_the_rule(run):
-    subject = load(run, [], samples=8)
+    subject = load(run, [], samples=8).subject
     before, rule = [p.clone() for p in subject.parameters], subject.network.rule
     one, other = subject.gradient("activation"), subject.gradient("timing")
     assert not torch.equal(one[0], other[0])

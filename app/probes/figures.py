@@ -43,25 +43,6 @@ def raster(layers: Sequence[tuple[str, Tensor]], decision_step: int, title: str,
     return figure
 
 
-def landscape(steps: Sequence[float], losses: Sequence[float], title: str) -> Figure:
-    """The loss on a line through the current point.
-
-    Args:
-        steps: factors of the direction; 0 is the current point.
-        losses: the loss at each.
-        title: of the figure.
-    """
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    ax = figure.subplots()
-    ax.plot(steps, losses, color=INK, marker=".", lw=1)
-    ax.axvline(0, color=ACCENT, lw=1)
-    ax.set_xlabel("distance along a filter-normalised random direction (red: current weights)")
-    ax.set_ylabel("loss")
-    _plain(ax)
-    figure.suptitle(title, fontsize=10)
-    return figure
-
-
 def predictions(
     steps: Sequence[float],
     losses: Sequence[float],

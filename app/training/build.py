@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import lightning as L
 import torch
@@ -16,15 +16,17 @@ from lightning.pytorch.callbacks import Timer
 
 from app import tracking
 from app.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from app.callbacks.landscape import LossLandscape
 from app.callbacks.layer_health import LayerHealth
 from app.callbacks.origin import Origin
-from app.callbacks.pictures import LossLandscape, SpikeRaster
+from app.callbacks.pictures import SpikeRaster
 from app.callbacks.progress import SpikeProgressBar
 from app.callbacks.rank_state import RandomState, RunningMetrics
 from app.callbacks.spike_counts import SpikeCounts
 from app.callbacks.target_rate import TargetRate
 from app.checkpoint import AtomicCheckpoints
 from app.config import Config, to_dict
+from app.config.schema import RuleName
 from app.data.augmentation import Augmentation
 from app.data.base import EventDataModule
 from app.errors import UserError
@@ -37,6 +39,8 @@ from app.rules.rule import Rule, activation, antlr, timing
 from app.training.module import Optimisation, SpikingModule
 from app.training.start import Start
 from app.version import code_version
+
+RULES = get_args(RuleName)
 
 
 def build_neuron(config: Config) -> Neuron:
@@ -58,6 +62,13 @@ def build_rule(config: Config) -> Rule:
     if config.rule == "timing":
         return timing(how.min_slope)
     return antlr(how.lambda_act, how.lambda_tim, surrogate, how.min_slope)
+
+
+def compared_rules(config: Config) -> dict[str, Rule]:
+    """All rules that learn from the run's loss, with its settings: those whose gradients can be compared."""
+    names = [name for name in RULES if not (name == "timing" and config.loss == "count")]
+    own = {name: config.learning if name == "activation" else replace(config.learning, variant="srm") for name in names}
+    return {name: build_rule(replace(config, rule=name, learning=own[name])) for name in names}
 
 
 def build_network(config: Config) -> Network:
@@ -212,7 +223,7 @@ def build_run(start: Start) -> Run:
         callbacks.append(SpikeRaster(out))
     if p.landscape_epochs:
         line = (p.landscape_points, p.landscape_span, p.landscape_samples)
-        callbacks.append(LossLandscape(out, p.landscape_epochs, *line, config.seed))
+        callbacks.append(LossLandscape(out, p.landscape_epochs, *line, config.seed, compared_rules(config)))
     return Run(start, build_trainer(config, out, callbacks, [metrics]), module, data, best, timer, metrics)
 
 
