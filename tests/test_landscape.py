@@ -12,6 +12,7 @@ from app.errors import run_command
 from app.landscape import __main__ as command
 from app.landscape.subject import load
 from app.probes.fidelity import (
+    Agreement,
     agreement,
     central_difference,
     descent_direction,
@@ -23,8 +24,9 @@ from app.probes.fidelity import (
     smooth,
 )
 from app.probes.landscape import filter_normalised_direction, measure_along, measure_on_plane
-from app.probes.measure import even_steps
+from app.probes.measure import Line, even_steps
 from app.probes.spike_changes import SpikeChanges, spike_changes
+from app.probes.write import verdict
 
 
 @pytest.fixture
@@ -107,6 +109,42 @@ def test_smoothing_keeps_a_constant_and_flattens_a_peak():
     assert peak[10] == max(peak) < 0.5
 
 
+def made_line(**slopes):
+    """A line on which the loss is |a|, and rules that predict a slope times that, near 0 and further out."""
+    steps = even_steps(13, 0.6)
+    loss = [abs(a) for a in steps]
+    predicted = {
+        rule: [min(v, 0.2) * near + max(v - 0.2, 0) * far for v in loss] for rule, (near, far) in slopes.items()
+    }
+    return Line(steps, loss, loss, predicted, [SpikeChanges(1, 2, 3, 4)] * 12)
+
+
+def test_where_a_prediction_is_true_is_told_from_where_it_is_not():
+    line = made_line(activation=(-1.0, 2.0), antlr=(1.0, 0.5), timing=(0.0, 1.0))
+    assert line.truth("activation", is_near=True) == pytest.approx((-1, 0, 0, 1))
+    assert line.truth("activation", is_near=False) == pytest.approx((1, 0, 1, 2))
+    assert line.truth("antlr", is_near=False).size == pytest.approx(0.5)
+    assert math.isnan(line.truth("timing", is_near=True).cosine)
+    assert line.truth("timing", is_near=True).signs == 0
+
+
+def test_the_verdict_names_who_tells_the_truth_where():
+    found = {
+        ("layer 1", rule): Agreement(cosine, 0.1, 0.5, 64) for rule, cosine in (("activation", 0.1), ("antlr", 0.15))
+    }
+    found |= {
+        ("layer 2", rule): Agreement(cosine, 0.05, 0.5, 64) for rule, cosine in (("activation", 0.4), ("antlr", 0.8))
+    }
+    found |= {("layer 3", rule): Agreement(cosine, 0.1, 0.5, 64) for rule, cosine in (("timing", 0.7), ("antlr", 0.8))}
+    text = verdict(made_line(activation=(-1.0, 1.0), antlr=(1.0, -1.0)), found)
+    assert "| on the line, near | antlr | activation -1.00 ± 0.00, antlr 1.00 ± 0.00 |" in text
+    assert "| on the line, further out | activation |" in text
+    assert "| layer 1, at the current point | none |" in text
+    assert "| layer 2, at the current point | antlr | activation 0.40 ± 0.05, antlr 0.80 ± 0.05 |" in text
+    assert "| layer 3, at the current point | timing or antlr |" in text
+    assert "line" not in verdict(None, found)
+
+
 def trains(*steps_by_neuron, time_steps=20):
     spikes = torch.zeros(time_steps, 1, len(steps_by_neuron))
     for neuron, steps in enumerate(steps_by_neuron):
@@ -152,6 +190,8 @@ def test_the_command_measures_everything(run, capsys):
     assert text in printed
     for words in (
         "trained by the antlr rule for 1 epochs",
+        "    python -m app.landscape ckpt=",
+        "| on the line, further out |",
         "| layer 2 | timing |",
         "| activation |",
         "spikes per sample",

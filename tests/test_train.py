@@ -59,6 +59,7 @@ def test_a_run_leaves_everything_behind(capsys):
     for name in ("config.yaml", "raster.png", "checkpoints/last.ckpt", "checkpoints/best.ckpt", "landscape/epoch0.png"):
         assert (out / name).stat().st_size > 100, name
     assert len((out / "landscape/epoch2.csv").read_text().splitlines()) == 4
+    assert "| layer 2 | antlr |" in (out / "landscape/epoch2.md").read_text()
     validated = [row for row in rows(out) if row["val/accuracy_first"]]
     assert len(validated) == 2
     assert float(validated[1]["train/loss"]) < float(validated[0]["train/loss"])

@@ -24,6 +24,7 @@ from pathlib import Path
 from app.errors import UserError, run_command
 from app.landscape.subject import Loaded, load
 from app.probes import measure, write
+from app.report.experiments import public_command
 from app.training.build import RULES
 
 PARTS = ("line", "plane", "fidelity")
@@ -59,7 +60,8 @@ def main(argv: list[str]) -> int:
             f"along={options.along}: the timing rule has no gradient with loss=count; use another direction"
         )
     folder = Path(out) if out else loaded.path.parent.parent / "landscape"
-    text = "\n".join([f"# {loaded.heading}\n", *_measured(loaded, options, parts, _made(folder))])
+    command = public_command(["python", "-m", "app.landscape", *argv])
+    text = "\n".join([f"# {loaded.heading}\n", f"    {command}\n", *_measured(loaded, options, parts, _made(folder))])
     (folder / "landscape.md").write_text(text)
     print(f"{text}\n{folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}")
     return 0

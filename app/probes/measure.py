@@ -52,10 +52,12 @@ class Truth(NamedTuple):
     Args:
         cosine: of the two vectors of rises: whether the shape is right.
         signs: share of stretches on which both rise or fall.
-        size: length of the predicted rises by that of the true ones: how much too steep the prediction is.
+        size: length of the predicted rises by that of the true ones: above 1 the prediction is too steep.
+        error: standard error of the cosine as if the stretches were independent, (1 − cosine²) / √n.
     """
 
     cosine: float
+    error: float
     signs: float
     size: float
 
@@ -107,9 +109,9 @@ def _truth(predicted: list[float], true: list[float]) -> Truth:
     sizes = math.hypot(*predicted), math.hypot(*true)
     signs = sum(p * t > 0 for p, t in zip(predicted, true, strict=True)) / (len(true) or 1)
     if not all(sizes):
-        return Truth(math.nan, signs, math.nan)
+        return Truth(math.nan, math.nan, signs, math.nan)
     cosine = sum(p * t for p, t in zip(predicted, true, strict=True)) / (sizes[0] * sizes[1])
-    return Truth(cosine, signs, sizes[0] / sizes[1])
+    return Truth(cosine, (1 - cosine**2) / math.sqrt(len(true)), signs, sizes[0] / sizes[1])
 
 
 def line(subject: Subject, along: Direction, steps: list[float], width: float) -> Line:

@@ -71,8 +71,8 @@ def line_table(line: Line, along: str) -> str:
         f"On the line ({axis_name(along)}, |a| <= {line.steps[-1]:g}, {len(line.steps)} points): the error of the loss "
         "that a rule's integrated gradient predicts, in standard deviations of the smoothed true loss (1 = as good as "
         f"a constant); near the current point (|a| <= {line.near:.2g}) and further out the cosine of the predicted "
-        "rises with the true ones, the share of stretches on which both rise or fall, and how many times too steep the "
-        "prediction is.\n\n"
+        "rises with the true ones, the share of stretches on which both rise or fall, and the steepness of the "
+        "prediction (1: as steep as the true loss).\n\n"
         + _markdown(["rule", "error", *where], rows)
         + "\nOver the whole line, spikes per sample: {:.1f} created, {:.1f} removed, {:.1f} shifted.\n".format(*total)
     )
@@ -93,7 +93,7 @@ def verdict(line: Line | None, found: dict[tuple[str, str], Agreement]) -> str:
     places: dict[str, dict[str, tuple[float, float]]] = {}
     for is_near in (True, False) if line else ():
         place = f"on the line, {'near' if is_near else 'further out'}"
-        places[place] = {rule: (line.truth(rule, is_near).cosine, 0.0) for rule in line.predicted}
+        places[place] = {rule: line.truth(rule, is_near)[:2] for rule in line.predicted}
     for (layer, rule), a in found.items():
         places.setdefault(f"{layer}, at the current point", {})[rule] = (a.cosine, a.error)
     rows = [[place, _truest(rules), _listed(rules)] for place, rules in places.items()]
@@ -113,7 +113,7 @@ def _truest(rules: dict[str, tuple[float, float]]) -> str:
 
 
 def _listed(rules: dict[str, tuple[float, float]]) -> str:
-    return ", ".join(f"{rule} {_number(c)}{f' ± {e:.2f}' if e > 0 else ''}" for rule, (c, e) in rules.items())
+    return ", ".join(f"{rule} {_number(c)} ± {_number(e)}" for rule, (c, e) in rules.items())
 
 
 def fidelity_table(found: dict[tuple[str, str], Agreement], half_width: float) -> str:

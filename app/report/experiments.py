@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from importlib.resources import files
@@ -65,8 +65,12 @@ class Experiment:
     def shown_command(self) -> str:
         """The command that ran last in the folder, or the one that would; without the paths of this machine."""
         stored = self.folder / COMMAND
-        words = shlex.split(stored.read_text() if stored.is_file() else self.command)
-        return shlex.join(map(_public, words)).replace("'/path/to/data'", "/path/to/data")
+        return public_command(shlex.split(stored.read_text() if stored.is_file() else self.command))
+
+
+def public_command(words: Sequence[str]) -> str:
+    """A command line as anybody may give it: without the paths of this machine."""
+    return shlex.join(map(_public, words))
 
 
 def _public(word: str) -> str:
