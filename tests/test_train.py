@@ -74,6 +74,14 @@ def test_the_same_command_gives_the_same_numbers_and_another_seed_does_not():
     assert not same(weights(one), weights(other))
 
 
+def test_looking_at_the_landscape_does_not_change_the_run():
+    plain = run("trainer.max_epochs=2", "trainer.limit_train_batches=9", "out=a3")
+    seen = run("trainer.max_epochs=2", "trainer.limit_train_batches=9", "out=b3", "probes.landscape_epochs=[0,1]")
+    assert (seen / "landscape/epoch1.png").exists()
+    assert rows(plain) == rows(seen)
+    assert same(weights(plain), weights(seen))
+
+
 @pytest.mark.parametrize(
     "extra", [[], ["optim.name=sgd", "optim.momentum=0.5", "data.num_workers=1"]], ids=["adam", "sgd"]
 )

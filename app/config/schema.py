@@ -165,7 +165,7 @@ class ProbesConfig:
     """Measurements besides the metrics."""
 
     raster: bool = key(True, "draw spike rasters of a validation sample")
-    landscape_epochs: list[int] = key([], "epochs after which the loss landscape is drawn", ge=0)
+    landscape_epochs: list[int] = key([], "epochs after which loss and gradients of all rules are compared", ge=0)
     landscape_points: int = key(21, "grid points per direction of the landscape", ge=2)
     landscape_span: float = key(1.0, "reach of the landscape in each direction, in filter-normalised units", gt=0)
     landscape_samples: int = key(64, "samples over which the landscape's loss is averaged", ge=1)
