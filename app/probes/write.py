@@ -113,7 +113,7 @@ def _truest(rules: dict[str, tuple[float, float]]) -> str:
 
 
 def _listed(rules: dict[str, tuple[float, float]]) -> str:
-    return ", ".join(f"{rule} {_number(c)} ± {_number(e)}" for rule, (c, e) in rules.items())
+    return ", ".join(f"{rule} –" if math.isnan(c) else f"{rule} {c:.2f} ± {e:.2f}" for rule, (c, e) in rules.items())
 
 
 def fidelity_table(found: dict[tuple[str, str], Agreement], half_width: float) -> str:
