@@ -18,7 +18,7 @@ OWN_DOTTED_KEYS = {
     *("data.fold", "data.root", "data.cache", "data.num_workers"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
     *("trainer.strategy", "trainer.enable_progress_bar", "trainer.log_every_n_steps", "trainer.profiler"),
-    *("trainer.detect_anomaly", "trainer.deterministic", "trainer.num_sanity_val_steps", "data.fold"),
+    *("trainer.detect_anomaly", "trainer.deterministic", "trainer.num_sanity_val_steps"),
 }
 """What may differ between trials of one setting."""
 

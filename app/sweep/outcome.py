@@ -26,10 +26,6 @@ NAMES = {
 }
 
 
-REPEATS = ("data.fold",)
-"""Axes that are no choice: their runs are trials of one option, as those of several seeds are."""
-
-
 @dataclass(frozen=True)
 class Outcome:
     """The trials of one option.
@@ -74,7 +70,7 @@ def outcomes(trials: Sequence[Trial]) -> list[Outcome]:
     """Read what the runs left behind, option by option."""
     by_option: dict[Option, list[Trial]] = {}
     for trial in trials:
-        by_option.setdefault(tuple(pair for pair in trial.option if pair[0] not in REPEATS), []).append(trial)
+        by_option.setdefault(trial.option, []).append(trial)
     return [_outcome(option, its) for option, its in by_option.items()]
 
 
