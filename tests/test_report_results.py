@@ -124,8 +124,8 @@ def test_findings_and_included_files_keep_their_links_and_lose_a_level(monkeypat
     Path("docs/landscape/a.md").write_text("# Line\n\n![loss](line.png)\n\n| a | b |\n")
     text = shown(monkeypatch, [made()], include=["docs/landscape/a.md"])
     assert "## Findings\n\nOne, see [page](https://a.b) and [there](SPEC.md#x).\n" in text
-    assert "## Line\n\n![loss](landscape/line.png)\n\n| a | b |\n" in text
-    assert text.index("## Findings") < text.index("## Digits") < text.index("## Line")
+    assert "### Line\n\n![loss](landscape/line.png)\n\n| a | b |\n" in text
+    assert text.index("## Findings") < text.index("## Digits") < text.index("### Line")
     with pytest.raises(UserError, match=r"missing\.md does not exist"):
         shown(monkeypatch, [made()], include=["missing.md"])
 

@@ -99,17 +99,15 @@ def verdict(line: Line | None, found: dict[tuple[str, str], Agreement]) -> str:
     rows = [[place, _truest(rules), _listed(rules)] for place, rules in places.items()]
     return (
         "Which rule's gradient tells the truth, and where: the largest cosine with the change of the true loss. Rules "
-        "whose cosines differ by less than two standard errors are named together; no rule where none is two standard "
-        "errors above chance.\n\n" + _markdown(["where", "truest gradient", "cosines"], rows)
+        "whose cosines differ by less than two standard errors are named together; rules less than two standard "
+        "errors above chance are not named.\n\n" + _markdown(["where", "truest gradient", "cosines"], rows)
     )
 
 
 def _truest(rules: dict[str, tuple[float, float]]) -> str:
-    known = {rule: pair for rule, pair in rules.items() if not math.isnan(pair[0])}
+    known = {rule: (cosine, error) for rule, (cosine, error) in rules.items() if cosine > 2 * error}
     best, error = max(known.values(), default=(0.0, 0.0))
-    if best <= 2 * error:
-        return "none"
-    return " or ".join(rule for rule, (cosine, e) in known.items() if best - cosine <= 2 * math.hypot(error, e))
+    return " or ".join(r for r, (c, e) in known.items() if best - c <= 2 * math.hypot(error, e)) or "none"
 
 
 def _listed(rules: dict[str, tuple[float, float]]) -> str:

@@ -81,7 +81,7 @@ def _section(experiment: Experiment, base: Path, groups: Sequence[Group]) -> str
     for name in experiment.include:
         if not Path(name).is_file():
             raise UserError(f"{experiment.title}: include: {name} does not exist; run the command that writes it")
-        parts.append(included(Path(name), base))
+        parts.append(included(Path(name), base, lower=2))
     return "\n".join(parts)
 
 
@@ -181,9 +181,9 @@ def _shares(interval: tuple[float, float]) -> str:
     return f"{low:.2f}-{high:.2f} %"
 
 
-def included(path: Path, base: Path) -> str:
-    """A Markdown file as part of a page in ``base``: headings one level lower, links relative to the page."""
-    text = re.sub(r"^(#+ )", r"#\1", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+def included(path: Path, base: Path, lower: int = 1) -> str:
+    """A Markdown file as part of a page in ``base``: headings so many levels lower, links relative to the page."""
+    text = re.sub(r"^(#+ )", rf"{'#' * lower}\1", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     shift = posixpath.relpath(path.parent.as_posix(), base.as_posix())
 
     def link(found: re.Match) -> str:
