@@ -1,10 +1,10 @@
 """Coverage-guided fuzzing of the IDX reader with atheris; tests/fuzz/README.md says how to run it."""
 
-import gzip
-
 import atheris
 
 with atheris.instrument_imports(include=["app.data", "gzip"]):
+    import gzip
+
     import app.data.idx  # noqa: F401
 
 from harness import fuzz
