@@ -113,6 +113,25 @@ class LastCheckpoint(Checkpoint):
                 f"({type(exception).__name__}: {_first_line(exception)}); use another one"
             ) from exception
 
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Refuse counters and callback states that are not built like those of this run.
+
+        Raises:
+            UserError: naming the checkpoint.
+        """
+        if trainer.state.fn != "fit":
+            return
+        pairs = {"loops": (trainer.fit_loop.state_dict(), checkpoint["loops"].get("fit_loop"))}
+        states = checkpoint["callbacks"]
+        pairs |= {
+            c.state_key: (c.state_dict(), states[c.state_key]) for c in trainer.callbacks if c.state_key in states
+        }
+        for name, (own, loaded) in pairs.items():
+            if not _built_alike(own, loaded):
+                raise UserError(
+                    f"ckpt={trainer.ckpt_path}: its {name!r} is not a state of this project; use another one"
+                )
+
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """A checkpoint of a validation says that its first batch is under way: Lightning then runs it all again."""
         if trainer.validating:
@@ -148,3 +167,14 @@ class LastCheckpoint(Checkpoint):
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [""])[0][:120]
+
+
+def _built_alike(own: Any, loaded: Any) -> bool:
+    """Whether a state has all keys of another one, with counts, numbers and flags where that has them."""
+    if isinstance(own, dict):
+        return isinstance(loaded, dict) and all(k in loaded and _built_alike(own[k], loaded[k]) for k in own)
+    if isinstance(own, bool):
+        return isinstance(loaded, bool)
+    if isinstance(own, int | float):
+        return isinstance(loaded, int | float) and not isinstance(loaded, bool) and 0 <= loaded < 2**53
+    return True

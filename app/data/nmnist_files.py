@@ -122,6 +122,8 @@ def _check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
         parts = info.orig_filename.replace("\\", "/").split("/")
         is_link = stat.S_ISLNK(info.external_attr >> 16)
         if parts[0] == "" or parts[0].endswith(":") or ".." in parts or is_link:
-            raise UserError(f"{archive} has a member that points out of its folder ({info.orig_filename!r}): delete it.")
+            raise UserError(
+                f"{archive} has a member that points out of its folder ({info.orig_filename!r}): delete it."
+            )
     if (size := sum(info.file_size for info in members)) > MOST_UNPACKED_BYTES:
         raise UserError(f"{archive} would unpack to {size} bytes, more than N-MNIST can have: delete it.")

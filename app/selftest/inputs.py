@@ -115,7 +115,7 @@ def kinds() -> list[Kind]:
         Kind("N-MNIST recordings", data.recordings(), data.use_recording),
         Kind("N-MNIST archives", data.archives(), data.use_archive),
         Kind("golden files", models.golden_files(), models.use_golden_file),
-        Kind("checkpoints", models.checkpoints(), models.use_checkpoint),
+        Kind("checkpoints", models.checkpoints(), models.use_checkpoint, cost=10),
     ]
 
 

@@ -123,13 +123,24 @@ class Archive(NamedTuple):
 
 
 PLACES = ["Train/0/1.bin", "Train/7/22.bin", "Train/", "Train/0/", "Test/0/1.bin", "Train", "x", "Train/0/1.bin/2.bin"]
-PLACES += ["../evil", "/evil", "//evil", "Train/../../evil", "C:/evil", "..\\evil", "Train/0/\0.bin", "Train/" + "x" * 300]
+PLACES += [
+    "../evil",
+    "/evil",
+    "//evil",
+    "Train/../../evil",
+    "C:/evil",
+    "..\\evil",
+    "Train/0/\0.bin",
+    "Train/" + "x" * 300,
+]
 MODES = [0o100644] * 9 + [stat.S_IFLNK | 0o777, stat.S_IFIFO | 0o644, 0]
 
 
 def archives() -> st.SearchStrategy[Archive]:
     """Archives with members that point out of the folder, links, missing folders and changed bytes."""
-    odd = st.lists(st.tuples(st.sampled_from(PLACES) | st.text(min_size=1, max_size=8), st.sampled_from(MODES)), max_size=6)
+    odd = st.lists(
+        st.tuples(st.sampled_from(PLACES) | st.text(min_size=1, max_size=8), st.sampled_from(MODES)), max_size=6
+    )
     good = st.lists(st.tuples(st.sampled_from(PLACES[:2]), st.just(0o100644)), min_size=1, max_size=2)
     members = st.builds(list.__add__, good, st.just([]) | odd)
     edit = st.tuples(st.sampled_from(["replace", "insert", "cut"]), st.integers(0, 2000), st.binary(max_size=4))

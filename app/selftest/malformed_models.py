@@ -25,7 +25,15 @@ from app.verify import CONSTANTS, Case, read_case, replay
 
 STEPS, BATCH = 4, 2
 JUNK = [None, True, 0, -1, 3, 10**400, 0.5, float("nan"), float("inf"), 1e300, "", "a", [], ["fc2"], {}, {"a": 1}]
-SPECS = [["3", "fc2"], ["3", "fc9999999999"], ["3", "fc2", "x"], "fc2", [], ["1x8x8", "conv2c3", "flatten", "fc2"], [3, 2]]
+SPECS = [
+    ["3", "fc2"],
+    ["3", "fc9999999999"],
+    ["3", "fc2", "x"],
+    "fc2",
+    [],
+    ["1x8x8", "conv2c3", "flatten", "fc2"],
+    [3, 2],
+]
 
 
 class Change(NamedTuple):
@@ -46,7 +54,9 @@ class Malformed(NamedTuple):
 
 
 def _malformed(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Malformed]:
-    edit = st.tuples(st.sampled_from(["replace", "insert", "delete", "cut"]), st.integers(0, 2**20), st.binary(max_size=4))
+    edit = st.tuples(
+        st.sampled_from(["replace", "insert", "delete", "cut"]), st.integers(0, 2**20), st.binary(max_size=4)
+    )
     change = st.builds(Change, st.integers(0, 2**16), st.just(DROP) | values)
     changed, damaged = st.lists(change, min_size=1, max_size=2), st.lists(edit, min_size=1, max_size=2)
     return st.one_of(
@@ -107,7 +117,13 @@ def _changed(parts: dict[str, Any], changes: list[Change]) -> dict[str, Any]:
 
 # --- checkpoints ------------------------------------------------------------------------------------------------------
 
-SETTINGS = ["network=[64,fc4,fc10]", "time_steps=12", "data.latency_max_steps=8", "data.batch_size=8", "engine=reference"]
+SETTINGS = [
+    "network=[64,fc4,fc10]",
+    "time_steps=12",
+    "data.latency_max_steps=8",
+    "data.batch_size=8",
+    "engine=reference",
+]
 SETTINGS += ["trainer.max_epochs=1", "trainer.limit_train_batches=2", "trainer.limit_val_batches=1"]
 SETTINGS += ["trainer.limit_test_batches=1", "trainer.enable_progress_bar=false", "tracking.mode=disabled"]
 SETTINGS += ["probes.raster=false"]

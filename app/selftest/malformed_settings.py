@@ -21,10 +21,51 @@ from app.rules.rule import antlr
 from app.selftest.malformed_data import damaged
 
 ODD_NAMES = ["", "config", "a..b", "optim.", ".lr", "optim.lr.x", "optim[lr]", "_base_"]
-WORDS = """
-    null ~ true 1e-4 -1 0 0.5 nan inf 1e400 0x1F ${oops} ${seed} ${optim} ${ ${oc.env:HOME} ??? [] {} [1,2] [[1]] [null]
-    {a:1} [a [,] {[1]:2} !!binary &x *x auto antlr count sgd mnist_antlr /etc . .. / 64-true 1:30 '' " -
-""".split()
+WORDS = [
+    "null",
+    "~",
+    "true",
+    "1e-4",
+    "-1",
+    "0",
+    "0.5",
+    "nan",
+    "inf",
+    "1e400",
+    "0x1F",
+    "${oops}",
+    "${seed}",
+    "${optim}",
+    "${",
+    "${oc.env:HOME}",
+    "???",
+    "[]",
+    "{}",
+    "[1,2]",
+    "[[1]]",
+    "[null]",
+    "{a:1}",
+    "[a",
+    "[,]",
+    "{[1]:2}",
+    "!!binary",
+    "&x",
+    "*x",
+    "auto",
+    "antlr",
+    "count",
+    "sgd",
+    "mnist_antlr",
+    "/etc",
+    ".",
+    "..",
+    "/",
+    "64-true",
+    "1:30",
+    "''",
+    '"',
+    "-",
+]
 LONG = ["[" * 2000, "9" * 5000, "0x" + "f" * 5000, "1" + "0" * 400]
 PLAUSIBLE = {
     int: ["0", "1", "2", "-1", "10", "100", "4294967295"],
@@ -40,7 +81,11 @@ def arguments() -> st.SearchStrategy[list[str]]:
     """Command lines of up to four arguments: plausible, odd, and arbitrary text."""
     names = st.sampled_from([*keys(), *sections(), *ODD_NAMES]) | st.text(max_size=8)
     values = st.one_of(
-        st.sampled_from(WORDS), st.sampled_from(LONG), st.integers().map(str), st.floats().map(str), st.text(max_size=12)
+        st.sampled_from(WORDS),
+        st.sampled_from(LONG),
+        st.integers().map(str),
+        st.floats().map(str),
+        st.text(max_size=12),
     )
     plausible = st.sampled_from(list(keys().values())).flatmap(_plausible)
     flags = ["--print-config", "rule=timing", "task=spike_trains", "loss=count", "neuron.beta_auto=false"]
@@ -101,7 +146,9 @@ def use_yaml_file(content: bytes, folder: Path) -> None:
 def networks() -> st.SearchStrategy[list[str]]:
     """Specifications of up to four layers, some that fit together and some that cannot be or are far too large."""
     number = st.sampled_from(["1", "2", "3", "4", "8", "0", "-1", "01", "1.5", "", "٣", "99999", "9" * 20])
-    shape = st.builds("{}x{}x{}".format, number, number, number) | st.sampled_from(["1x8x8", "2x4x6", "64", "5"]) | number
+    shape = (
+        st.builds("{}x{}x{}".format, number, number, number) | st.sampled_from(["1x8x8", "2x4x6", "64", "5"]) | number
+    )
     last = st.sampled_from([[], ["fc2"], ["flatten", "fc2"], ["flatten", "fc2"]])
     layer = st.one_of(
         st.just("flatten"),
@@ -111,7 +158,10 @@ def networks() -> st.SearchStrategy[list[str]]:
         st.text(max_size=6),
     )
     odd = st.builds(lambda first, rest, last: [first, *rest, *last], shape, st.lists(layer, max_size=4), last)
-    dense, planar = st.sampled_from(["fc3", "fc1"]), st.sampled_from(["conv2c3", "apool2", "mpool2", "conv1c1", "apool3"])
+    dense, planar = (
+        st.sampled_from(["fc3", "fc1"]),
+        st.sampled_from(["conv2c3", "apool2", "mpool2", "conv1c1", "apool3"]),
+    )
     fitting = st.builds(lambda rest, last: ["2x8x6", *rest, *last], st.lists(planar, max_size=3), last)
     return st.one_of(odd, odd, fitting, st.lists(dense, max_size=3).map(lambda layers: ["5", *layers, "fc2"]))
 
