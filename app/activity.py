@@ -4,10 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from app.events import SpikeEvents
+
+@dataclass(frozen=True)
+class SpikeWords:
+    """The spikes of one layer as the compiled engine keeps them, 64 neurons in a machine word.
+
+    Args:
+        words_BTP: uint64; bit j of word p tells whether neuron 64 p + j fires.
+        neurons: N.
+    """
+
+    words_BTP: NDArray
+    neurons: int
+
+    def to_dense(self) -> Tensor:
+        """0/1 spikes, float [T, B, N]."""
+        bytes_BTQ = np.ascontiguousarray(self.words_BTP.astype("<u8")).view(np.uint8)
+        bits_BTN = np.unpackbits(bytes_BTQ, axis=2, bitorder="little", count=self.neurons)
+        return torch.from_numpy(bits_BTN).transpose(0, 1).float()
 
 
 @dataclass(frozen=True)
@@ -17,12 +36,12 @@ class LayerActivity:
     Args:
         counts_BN: int32, spikes of each neuron of each sample, neurons flattened.
         totals_TB: int32, spikes of the whole layer at each step of each sample.
-        spikes: all spikes, dense [T, B, *N] or as event lists; None once only the numbers are needed.
+        spikes: all spikes, dense [T, B, *N] or in machine words; None once only the numbers are needed.
     """
 
     counts_BN: Tensor
     totals_TB: Tensor
-    spikes: Tensor | SpikeEvents | None
+    spikes: Tensor | SpikeWords | None
 
     @classmethod
     def of(cls, spikes_TBN: Tensor) -> LayerActivity:
@@ -43,4 +62,4 @@ class LayerActivity:
 
     def dense_spikes(self) -> Tensor:
         """All spikes as a dense tensor [T, B, *N]."""
-        return self.spikes.to_dense() if isinstance(self.spikes, SpikeEvents) else self.spikes
+        return self.spikes.to_dense() if isinstance(self.spikes, SpikeWords) else self.spikes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from math import prod
 from typing import Literal, NamedTuple
 
@@ -27,11 +28,20 @@ MOST_NEURONS, MOST_WEIGHTS = 2**24, 2**28
 
 
 class NetworkOutput(NamedTuple):
-    """Both channels of the output layer, [T, B, N], and the activity of every spiking layer, first to last."""
+    """What a batch made of a network with L spiking layers.
+
+    Args:
+        spikes_TBN, times_TBN: both channels of the output layer, [T, B, N].
+        layers: the activity of every spiking layer, first to last.
+        decision_BL: spikes of every layer up to and including the step of the sample's first output spike (all of them
+            where no output neuron fires), float [B, L]. Differentiable in the number of spikes, not in the step. None
+            once only the numbers are needed.
+    """
 
     spikes_TBN: Tensor
     times_TBN: Tensor
     layers: list[LayerActivity]
+    decision_BL: Tensor | None = None
 
 
 class SpikingLayer(nn.Module):
@@ -96,7 +106,7 @@ class Flatten(nn.Module):
 
 
 class Network(nn.Module):
-    """A feed-forward spiking network that learns by one rule.
+    """A feed-forward spiking network that learns by one rule; ``spiking`` are the layers that have neurons.
 
     Args:
         spec: input shape, then layers: ``fcN``, ``convCcK`` (C channels, K×K, stride 1, padding K // 2), ``apoolP``,
@@ -117,13 +127,10 @@ class Network(nn.Module):
         self.neuron = neuron
         self.rule = rule
         self.input_shape, self.layers = _build(self.spec, bias)
-        if engine == "numba" and (obstacle := self._layers_obstacle()):
-            raise _refusal(obstacle)
-
-    @property
-    def spiking(self) -> list[SpikingLayer]:
-        """The layers that have neurons, first to last."""
-        return [layer for layer in self.layers if isinstance(layer, SpikingLayer)]
+        self.spiking: list[SpikingLayer] = [layer for layer in self.layers if isinstance(layer, SpikingLayer)]
+        self._layers_obstacle = _layers_obstacle(self.spec, self.layers)
+        if engine == "numba" and self._layers_obstacle:
+            raise _refusal(self._layers_obstacle)
 
     def forward(self, spikes: SpikeEvents | Tensor, stop_at_first_output: bool = False) -> NetworkOutput:
         """Run a batch through all layers, one whole window per layer at a time.
@@ -155,9 +162,11 @@ class Network(nn.Module):
                 trains.append(channels[0])
             else:
                 channels = layer(channels)
+        heard_TB = _until_first_output(channels[0])
         if stop_at_first_output:
-            trains, channels = _until_first_output(trains, channels)
-        return NetworkOutput(*channels, [LayerActivity.of(train) for train in trains])
+            trains, channels = _cut(trains, heard_TB), _cut(channels, heard_TB)
+        decision_BL = torch.stack([(train.flatten(2).sum(2) * heard_TB).sum(0) for train in trains], 1)
+        return NetworkOutput(*channels, [LayerActivity.of(train) for train in trains], decision_BL)
 
     def _run_events(self, spikes: SpikeEvents | Tensor, stop_at_first_output: bool = False) -> NetworkOutput:
         """The event-driven engine: fully connected layers, float32, on the CPU."""
@@ -169,8 +178,8 @@ class Network(nn.Module):
     def _engine_obstacle(self, spikes: SpikeEvents | Tensor) -> str | None:
         """Why the event-driven engine does not apply; None when it does."""
         parameter = self.spiking[0].weight
-        if obstacle := self._layers_obstacle():
-            return obstacle
+        if self._layers_obstacle:
+            return self._layers_obstacle
         if parameter.dtype != torch.float32:
             return f"its weights are {str(parameter.dtype).removeprefix('torch.')} instead of float32"
         if parameter.device.type != "cpu" or spikes.device.type != "cpu":
@@ -180,10 +189,6 @@ class Network(nn.Module):
         if isinstance(spikes, Tensor) and not bool(((spikes == 0) | (spikes == 1)).all()):
             return "its input holds other values than 0 and 1"
         return None
-
-    def _layers_obstacle(self) -> str | None:
-        unsupported = [e for e, layer in zip(self.spec[1:], self.layers, strict=True) if not _event_driven(layer)]
-        return f"it has {unsupported[0]}, and only fully connected layers are event-driven" if unsupported else None
 
     def _differentiable(self, channels: Channels) -> Channels:
         """Cut the channel that the rule does not learn from, so that its errors are never computed."""
@@ -195,16 +200,25 @@ def _refusal(obstacle: str) -> UserError:
     return UserError(f"engine=numba cannot run this network: {obstacle}; use engine=auto or engine=reference")
 
 
+def _layers_obstacle(spec: list[str], layers: nn.ModuleList) -> str | None:
+    """Why the event-driven engine cannot run these layers; None when it can."""
+    unsupported = [entry for entry, layer in zip(spec[1:], layers, strict=True) if not _event_driven(layer)]
+    return f"it has {unsupported[0]}, and only fully connected layers are event-driven" if unsupported else None
+
+
 def _event_driven(layer: nn.Module) -> bool:
     return isinstance(layer, Flatten) or (isinstance(layer, SpikingLayer) and isinstance(layer.synapses, Dense))
 
 
-def _until_first_output(trains: list[Tensor], channels: Channels) -> tuple[list[Tensor], Channels]:
-    """Spike trains and output channels without what comes behind the step of a sample's first output spike."""
-    fired_TB = channels[0].any(2)
-    heard_TB = (fired_TB.cumsum(0) - fired_TB.int()) == 0
-    cut = [train * heard_TB.view(*heard_TB.shape, *[1] * (train.dim() - 2)) for train in (*trains, *channels)]
-    return cut[:-2], (cut[-2], cut[-1])
+def _until_first_output(spikes_TBN: Tensor) -> Tensor:
+    """The steps up to and including a sample's first output spike, bool [T, B]."""
+    fired_TB = spikes_TBN.detach().any(2)
+    return (fired_TB.cumsum(0) - fired_TB.int()) == 0
+
+
+def _cut(trains: Iterable[Tensor], heard_TB: Tensor) -> list[Tensor]:
+    """Trains [T, B, *N] without what comes behind the steps that count."""
+    return [train * heard_TB.view(*heard_TB.shape, *[1] * (train.dim() - 2)) for train in trains]
 
 
 def _build(spec: list[str], bias: float) -> tuple[Shape, nn.ModuleList]:

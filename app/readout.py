@@ -11,9 +11,8 @@ Readout = Literal["first", "count"]
 
 def first_spike_steps(spikes_TBN: Tensor) -> Tensor:
     """t̂ [B, N], int64: the step of each neuron's first spike, T when it stays silent."""
-    fired_TBN = spikes_TBN != 0
-    first_BN = fired_TBN.int().argmax(0)
-    return first_BN.masked_fill_(~fired_TBN.any(0), len(spikes_TBN))
+    height_BN, first_BN = spikes_TBN.max(0)  # of equal values the first
+    return first_BN.masked_fill_(height_BN == 0, len(spikes_TBN))
 
 
 def decision_steps(spikes_TBN: Tensor) -> Tensor:

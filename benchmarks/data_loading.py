@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from app.data.augmentation import Augmentation
 from app.data.base import EventDataModule
 from app.data.digits import DigitsDataModule
 from app.data.mnist import MNISTDataModule
@@ -59,6 +60,9 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--num-workers", type=int, default=0)
     parser.add_argument("--mnist-val-samples", type=int, default=10_000)
+    parser.add_argument("--event-dropout", type=float, default=0.0)
+    parser.add_argument("--max-shift-pixels", type=int, default=0, help="not for spike_trains, which has no pixels")
+    parser.add_argument("--time-jitter-steps", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=3.0, help="how long each number is measured")
     options = parser.parse_args(argv)
     print(f"{'task':20} {'samples':>8} {'load s':>8} {'events/sample':>14} {'events':>12} {'dense':>12}   samples/s")
@@ -67,7 +71,9 @@ def main(argv: list[str]) -> None:
             if make is None:
                 print(f"{name:20} not under {options.root}")
                 continue
-            data = make(batch_size=options.batch_size, num_workers=options.num_workers)
+            shift = 0 if name == "spike_trains" else options.max_shift_pixels
+            augmentation = Augmentation(options.event_dropout, shift, options.time_jitter_steps)
+            data = make(batch_size=options.batch_size, num_workers=options.num_workers, augmentation=augmentation)
             _report(name, data, options.seconds)
 
 

@@ -67,6 +67,7 @@ WORKLOADS = {
     "mnist T=300": Workload(("784", "fc800", "fc10"), 300),
     "mnist T=1000": Workload(("784", "fc800", "fc10"), 1000),
     "nmnist T=300": Workload(("2312", "fc800", "fc10"), 300, events_per_sample=4000),
+    "dense T=100": Workload(("784", "fc800", "fc10"), 100, events_per_sample=39_200),
     "deep T=300": Workload(("784", "fc400", "fc400", "fc400", "fc400", "fc10"), 300),
 }
 

@@ -12,17 +12,20 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parent.parent / "docs"
 FIGURE = "training_step.png"
-PAGE = """# Performance of a training step
+PAGE = """# Performance of training
 
-Written by `python -m benchmarks.training_step`; do not edit. {machine}.
+Written by `python -m benchmarks.training_step --root DATA`; do not edit. {machine}.
+
+## A training step
 
 A step is forward, loss, backward and fused Adam, batch 16, α_V = α_I = 0.99, from synthetic input with the statistics
-of the data sets: latency-coded MNIST (784-800-10, a fifth of the pixels fires once), N-MNIST (2312-800-10, 4000 events
-per sample) and a deep network (784-400-400-400-400-10). Activation learns from the spike-count loss, the others from
-the latency loss. The engines took turns, each in a process of its own. The ratio is how many times faster than the
-per-step loop (`benchmarks/per_step_loop.py`), with the quartiles over the rounds; memory is the peak of a step beyond
-what the process held before. numba and reference run with the application's `OMP_WAIT_POLICY=PASSIVE`, the others with
-OpenMP's own default (threads that spin), which is about twice as fast for them on an idle machine. {note}
+of the data sets: latency-coded MNIST (784-800-10, a fifth of the pixels fires once), N-MNIST (2312-800-10, 4000
+events per sample), input that is anything but sparse (784-800-10, every second input fires in every step) and a deep
+network (784-400-400-400-400-10). Activation learns from the spike-count loss, the others from the latency loss. The
+engines took turns, each in a process of its own. The ratio is how many times faster than the per-step loop
+(`benchmarks/per_step_loop.py`), with the quartiles over the rounds; memory is the peak of a step beyond what the
+process held before. numba and reference run with the application's `OMP_WAIT_POLICY=PASSIVE`, the others with
+OpenMP's own default (threads that spin), which is faster for them on an idle machine. {note}
 
 ![Milliseconds per training step]({figure})
 
@@ -30,28 +33,27 @@ OpenMP's own default (threads that spin), which is about twice as fast for them 
 |---|---|---|---:|---:|---:|---:|---:|
 {table}
 
+## An epoch
+
+`python -m benchmarks.epoch` runs one epoch of `train.py` with a clock around whatever is arithmetic; what is left is
+Python: Lightning's loop and hooks, autograd, the loader, metrics and logging.
+
+{epoch}
+
 ## How the engine works
 
-`app/kernels/numba_cpu.py` runs a layer as tasks of 64 neurons. Input spikes are event lists: the forward pass reads a
-row of weights per event, the backward pass adds a row of gradients per event. The membrane potential is not stored; the
-backward task runs its 64 neurons again up to the last error and then scans back. The errors of the layer above stay in
-factored form and are multiplied by its weights inside the scan, four steps at once. Each number is summed by one task
-in a fixed order, hence the same bits for any number of threads.
-
-Choices that were measured (batch 16, T = 300, two cores):
-
-- Gather or product by density: rows are gathered per event until half of the inputs fire in a tile of four steps; then
-  the tile goes through all inputs at once, with the same bits. CPU time of one thread for 800-800-10 whose inputs fire
-  with probability 0.05 / 0.3 / 1: 20 / 94 / 198 ms a step, plain backend 211 / 222 / 240 ms.
-- Weights stay `[N, M]` in memory. Storing them transposed saves 0.5 ms of copies, but PyTorch's fused Adam then copies
-  them itself, which costs as much.
-- Freed memory stays in the process (`numba_memory.py`), which saves 1.8 ms of page faults per step.
-- Python threads instead of OpenMP: 25 µs to start a parallel part instead of 5 µs, but no second pool of spinning
-  threads beside PyTorch's, and they survive a fork.
+`app/kernels/numba_cpu.py` runs a sample through all layers in one task, 64 neurons at a time, whose states stay in
+machine registers. Input spikes are event lists: the forward pass reads a row of weights per event, the backward pass
+adds a row of gradients per event. Where more than half of all inputs fire in a tile of four steps, the tile goes
+through all inputs at once, with the same bits. The membrane potential is not stored; the backward task of 64 neurons
+runs them again up to the last error and then scans back. The errors of the layer above stay in factored form and are
+multiplied by its weights inside the scan, four steps at once. Each number is summed by one task in a fixed order,
+hence the same bits for any number of threads (`tests/test_numba.py`). Threads are Python's, which sleep between two
+calls, survive a fork, and claim one task after the other from an atomic counter.
 """
 
 
-def write_page(rows: list[Row], machine: str, note: str) -> None:
+def write_page(rows: list[Row], machine: str, note: str, epoch: str) -> None:
     """Rewrite the page and the figure."""
     table = "\n".join(
         f"| {r.workload} | {r.rule} | {r.engine} | {r.ms_median:.2f} | {r.ms_min:.2f} | {r.peak_mb:.1f} "
@@ -60,7 +62,7 @@ def write_page(rows: list[Row], machine: str, note: str) -> None:
     )
     _draw(rows)
     note = f"{note[:1].upper()}{note[1:]}." if note else ""
-    page = PAGE.format(machine=machine, note=note, figure=FIGURE, table=table)
+    page = PAGE.format(machine=machine, note=note, figure=FIGURE, table=table, epoch=epoch)
     (DOCS / "PERFORMANCE.md").write_text(page)
 
 

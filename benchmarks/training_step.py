@@ -1,9 +1,9 @@
-"""A whole training step, engine beside engine: ``python -m benchmarks.training_step [--quick] [--json FILE]``.
+"""A whole training step, engine beside engine: ``python -m benchmarks.training_step [--quick] [--root …] [--json …]``.
 
 Every engine starts from the same weights and input, in a process of its own; a step is forward, loss, backward and
 optimiser. The engines take turns, so that a disturbance of the machine hits them alike; the table gives medians over
 the rounds, the ratio to a per-step loop with its quartiles, and the peak memory of a step. Nothing is reported while a
-golden file is red. A full run rewrites docs/PERFORMANCE.md and its figure.
+golden file is red. A full run rewrites docs/PERFORMANCE.md and its figure, with an epoch of MNIST from ``--root``.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ from typing import Any
 import torch
 
 from app import verify
+from app.data.mnist_files import find_files
 from app.errors import UserError, run_command
 from benchmarks.engines import RULES, WORKLOADS, Workload, engines
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 BASELINE = "per_step_loop"
-MIN_TURN_S = 0.05
+MIN_TURN_S = 0.3
 """A turn repeats a fast step until it has taken so long, and counts the median."""
 FRAMEWORKS = ("snntorch", "spikingjelly")
 
@@ -180,11 +181,22 @@ def show(row: Row) -> str:
     )
 
 
+def epoch(root: Path) -> str:
+    """What ``benchmarks.epoch`` prints, as Markdown."""
+    if find_files(root, "train") is None:
+        return f"(Left out: no MNIST in {root.name}.)"
+    command = [sys.executable, "-m", "benchmarks.epoch", f"data.root={root}", "trainer.enable_progress_bar=false"]
+    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    print(printed, flush=True)
+    return f"```\n{printed.replace(f'data.root={root}', 'data.root=DATA')}```"
+
+
 def main(argv: list[str]) -> int:
     """Run the comparison; exit code 1 when verification is red."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training_step", description=__doc__.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="MNIST T=100 and T=300 and N-MNIST with ANTLR")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows as a JSON list")
+    parser.add_argument("--root", type=Path, default=Path("data"), help="folder with MNIST, for the epoch")
     options = parser.parse_args(argv)
     if options.json and not options.json.parent.is_dir():
         raise UserError(f"--json={options.json}: the folder {options.json.parent} does not exist; create it first")
@@ -206,7 +218,7 @@ def main(argv: list[str]) -> int:
     if not options.quick:
         from benchmarks.performance_page import write_page
 
-        write_page(rows, machine(), note)
+        write_page(rows, machine(), note, epoch(options.root))
     return 0
 
 

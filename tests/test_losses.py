@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from app.losses.count import count_loss, target_counts
-from app.losses.latency import latency_loss
+from app.losses.latency import latency_loss, plain_latency_loss
 from app.losses.silent import silent_neuron_penalty
 from app.losses.spike_train import even_trains, spike_train_loss, trace_kernel
 from app.readout import decision_steps, first_spike_steps, predict_by_count, predict_by_first
@@ -30,6 +30,22 @@ def test_count_loss():
     assert float(loss) == pytest.approx(float((excess**2).sum() / (T * B)))
     torch.testing.assert_close(spikes.grad, (2 * excess / (T * B)).expand(T, B, N).double())
     assert times.grad is None
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_compiled_latency_loss_equals_the_plain_one(smoothing):
+    results = []
+    for loss_of in (plain_latency_loss, latency_loss):
+        spikes, times, label = (x.detach().float() if x.is_floating_point() else x for x in channels())
+        spikes.requires_grad_()
+        times.requires_grad_()
+        loss = loss_of(spikes, times, label, 0.5, 0.1, smoothing)
+        (3 * loss).backward()
+        results.append((loss.detach(), spikes.grad, times.grad))
+    assert (results[0][1] != 0).any()
+    assert (results[0][2] != 0).any()
+    for plain, compiled in zip(*results, strict=True):
+        torch.testing.assert_close(compiled, plain, rtol=1e-6, atol=1e-7)
 
 
 def test_latency_loss():

@@ -23,7 +23,7 @@ RULES = {
     "slayer": activation(variant="slayer"),
     "timing": timing(),
     "antlr": antlr(),
-    "weighted": antlr(0.5, 2.0, Rectangular()),
+    "weighted": antlr(0.5, 2.0, Rectangular(), min_slope=0.2),
 }
 SHAPES = [
     (1, 1, ["5", "fc1"]),
@@ -127,6 +127,28 @@ def test_random_weights_differ_at_most_next_to_the_threshold():
     assert 0 < fired_TBN.sum() < fired_TBN.numel()
 
 
+@pytest.mark.parametrize("name", ["antlr", "activation", "rnn", "timing"])
+def test_the_cost_of_decision_spikes(name):
+    """Differentiated alone and beside an error of the outputs, also in the last layer; not by the timing rule."""
+    network, spikes = make(["63", "fc257", "fc63", "fc10"], 40, RULES[name]), trains(40, 3, 63)
+    price_L = torch.tensor([0.3, 0.0, 2.0])
+    for weight in (0.0, 1.0):
+        results = []
+        for engine in ("reference", "numba"):
+            network.engine = engine
+            network.zero_grad()
+            output = network(spikes)
+            ((output.decision_BL * price_L).sum() + weight * output.times_TBN[:20].square().sum()).backward()
+            results.append((output, {n: p.grad.clone() for n, p in network.named_parameters()}))
+        (plain, expected), (fast, gradients) = results
+        steps_B = decision_steps(plain.spikes_TBN)
+        counted_BL = torch.stack([activity.count_until(steps_B) for activity in plain.layers], 1)
+        assert torch.equal(plain.decision_BL, counted_BL.float())
+        assert torch.equal(fast.decision_BL, counted_BL.float())
+        assert_close(gradients, expected)
+        assert (expected["layers.0.weight"].norm() > 0) == (name != "timing" or weight > 0)
+
+
 def test_only_one_channel_or_none_has_an_error():
     network = make(["20", "fc70", "fc10"], 30)
     for channels in ((0,), (1,)):
@@ -161,7 +183,7 @@ def test_poisoned_memory_is_never_read(monkeypatch):
 
     def poisoned(*args, **kwargs):
         array = empty(*args, **kwargs)
-        array.fill(np.nan if array.dtype.kind == "f" else -(2**31))
+        array.fill({"f": np.nan, "i": -(2**31), "u": 2**63 + 1, "b": True}[array.dtype.kind])
         return array
 
     monkeypatch.setattr(np, "empty", poisoned)
@@ -279,3 +301,14 @@ def test_a_forked_process_computes_the_same(monkeypatch):
     os.close(write)
     assert os.read(read, 1) == b"1"
     os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("engine", ["reference", "numba"])
+def test_a_larger_least_slope_makes_timing_errors_smaller(engine):
+    spikes, norms = trains(61, 3, 63), []
+    for min_slope in (0.01, 100.0, 200.0):
+        network = make(["63", "fc10"], 61, timing(min_slope), engine=engine)
+        network(spikes).times_TBN.square().sum().backward()
+        norms.append(float(network.spiking[0].weight.grad.norm()))
+    assert norms[0] > 10 * norms[1] > 0
+    assert norms[1] == pytest.approx(2 * norms[2], rel=1e-5), "every slope is below the clamp"

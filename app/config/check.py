@@ -19,6 +19,8 @@ NETWORKS = {
     "nmnist": ["2x34x34", "flatten", "fc800", "fc10"],
     "spike_trains": ["100", "fc100", "fc10"],
 }
+PIXELS = {"digits": 8, "mnist": 28, "nmnist": 34}
+"""Rows and columns of the tasks that have images."""
 LARGEST_INTEGER = 2**32 - 1
 PROJECT_FORBIDS = set("/\\#?%:")
 """Characters that Weights & Biases refuses in a project's name."""
@@ -107,6 +109,11 @@ def _rule_problems(config: Config) -> Iterator[str]:
             f"learning.variant={learning.variant} exists for rule=activation only; "
             f"use learning.variant=srm with rule={rule}"
         )
+    if config.objective.spike_cost and (rule == "timing" or (rule == "antlr" and learning.lambda_act == 0)):
+        yield (
+            f"objective.spike_cost={config.objective.spike_cost:g} has no effect without an activation-based error; "
+            "use objective.spike_cost=0 with rule=timing or learning.lambda_act=0"
+        )
     if rule == "antlr" and learning.lambda_act == 0 and (learning.lambda_tim == 0 or config.loss == "count"):
         yield (
             f"learning.lambda_act=0 with learning.lambda_tim={learning.lambda_tim:g} and loss={config.loss} leaves "
@@ -159,6 +166,7 @@ def _optim_problems(config: Config) -> Iterator[str]:
 
 def _data_problems(config: Config) -> Iterator[str]:
     data = config.data
+    yield from _augmentation_problems(config)
     if config.task not in ("digits", "mnist"):
         return
     if data.latency_min_steps > data.latency_max_steps:
@@ -170,6 +178,22 @@ def _data_problems(config: Config) -> Iterator[str]:
         yield (
             f"data.latency_max_steps={data.latency_max_steps} is past the last of time_steps={config.time_steps}; "
             "lower it or raise time_steps"
+        )
+
+
+def _augmentation_problems(config: Config) -> Iterator[str]:
+    data, pixels = config.data, PIXELS.get(config.task, 0)
+    if data.time_jitter_steps >= (config.time_steps or 0):
+        yield (
+            f"data.time_jitter_steps={data.time_jitter_steps} is longer than the window of "
+            f"time_steps={config.time_steps}; lower it"
+        )
+    if data.max_shift_pixels and not pixels:
+        yield f"data.max_shift_pixels needs images, which task={config.task} does not have; use data.max_shift_pixels=0"
+    elif data.max_shift_pixels and data.max_shift_pixels >= pixels:
+        yield (
+            f"data.max_shift_pixels={data.max_shift_pixels} moves the {pixels}x{pixels} images of task={config.task} "
+            "out of sight; lower it"
         )
 
 

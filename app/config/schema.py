@@ -62,6 +62,7 @@ class LearningConfig:
     surrogate_width: float = key(1.0, "rectangular surrogate: 1/width where |V - threshold| < width/2", gt=0)
     lambda_act: float = key(1.0, "rule=antlr: weight of the activation-based error", ge=0)
     lambda_tim: float = key(1.0, "rule=antlr: weight of the timing-based error", ge=0)
+    min_slope: float = key(0.01, "rule=timing, antlr: least slope by which a timing error is divided, per step", gt=0)
     silent_penalty: float = key(100.0, "rule=timing: coefficient of the penalty that revives silent neurons", ge=0)
 
 
@@ -74,6 +75,7 @@ class ObjectiveConfig:
     kappa_exp: float = key(0.95, "spike_train loss: share of a spike's trace that is left after one step", ge=0, le=1)
     beta_softmax: float = key(1.0, "latency loss: steepness of the softmax over first-spike times, per step", gt=0)
     lambda_no_spike: float = key(0.1, "latency loss: weight of the share of samples whose label neuron is silent", ge=0)
+    spike_cost: float = key(0.0, "training loss for each spike that a hidden layer fires before the decision", ge=0)
 
 
 @dataclass
@@ -103,6 +105,11 @@ class DataConfig:
     latency_max_steps: int = key(24, "digits, mnist: step at which the darkest pixel that fires would fire", ge=0)
     duration_ms: int = key(300, "nmnist: length of a recording in ms; one step is duration_ms / time_steps", ge=1)
     first_event_only: bool = key(False, "nmnist: keep the first event of each input only (single-spike coding)")
+    event_dropout: float = key(0.0, "probability that an input event of a training sample is dropped", ge=0, lt=1)
+    time_jitter_steps: int = key(0, "each event of a training sample moves by up to so many steps, at random", ge=0)
+    max_shift_pixels: int = key(
+        0, "digits, mnist, nmnist: each training sample moves by up to so many pixels along x and y, at random", ge=0
+    )
     input_rate: float = key(0.05, "spike_trains: spike probability per step of each input train", gt=0, le=1)
     target_rate: float = key(0.02, "spike_trains: spike probability per step of each target train", gt=0, le=1)
 

@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
+from app.data.augmentation import Augmentation, AugmentedDataset
 from app.data.checks import check_range
 from app.data.event_dataset import EventDataset
 from app.data.loader import TrainingLoader, evaluation_loader
@@ -32,7 +33,8 @@ class EventDataModule(L.LightningDataModule):
         batch_size: B in training, on each process.
         eval_batch_size: the largest batch in validation and test.
         num_workers: worker processes of each loader; results do not depend on it.
-        seed: of the training order, the validation split and random tasks.
+        seed: of the training order, the validation split, augmentation and random tasks.
+        augmentation: random changes of training samples, anew in every epoch; validation and test have none.
 
     Attributes:
         input_shape: the shape of the input, known without loading.
@@ -50,6 +52,7 @@ class EventDataModule(L.LightningDataModule):
         eval_batch_size: int = 256,
         num_workers: int = 0,
         seed: int = 0,
+        augmentation: Augmentation = Augmentation(),
     ) -> None:
         super().__init__()
         check_range("time_steps", time_steps, 1, LONGEST_WINDOW_STEPS)
@@ -59,6 +62,7 @@ class EventDataModule(L.LightningDataModule):
         check_range("seed", seed, 0)
         self.time_steps, self.seed, self.num_workers = time_steps, seed, num_workers
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
+        self.augmentation = augmentation
         self.train_set: EventDataset | None = None
         self.val_set: EventDataset | None = None
         self.test_set: EventDataset | None = None
@@ -91,7 +95,8 @@ class EventDataModule(L.LightningDataModule):
         """Shuffled batches; continues where ``load_state_dict`` left the position."""
         dataset, _ = self._train_val_samples()
         batches = self._training_batches(dataset)
-        return TrainingLoader(dataset, batches, self.position, self._epoch_batches, self.num_workers)
+        samples = AugmentedDataset(dataset, self.augmentation) if self.augmentation else dataset
+        return TrainingLoader(samples, batches, self.position, self._epoch_batches, self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """All validation samples, each once."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from app.data.augmentation import AugmentedDataset
 from app.data.event_dataset import EventDataset
 from app.data.sampler import EvaluationBatches, Position, TrainingBatches
 from app.events import Batch
@@ -48,7 +49,7 @@ class TrainingLoader(DataLoader[Batch]):
 
     def __init__(
         self,
-        dataset: EventDataset,
+        dataset: EventDataset | AugmentedDataset,
         batches: TrainingBatches,
         position: Position,
         epoch_batches: Callable[[], int],

@@ -1,6 +1,6 @@
 """Which samples make which batch: a function of seed, epoch, rank and position, never of workers or global RNG.
 
-The events are not augmented, so the order is all the randomness that the data have.
+A training batch carries its key, from which whatever else is random about it follows.
 """
 
 from __future__ import annotations
@@ -40,7 +40,23 @@ class Position:
         self.resumed = False
 
 
-class TrainingBatches(Sampler[list[int]]):
+class KeyedIndices(list[int]):
+    """The samples of a training batch.
+
+    Args:
+        indices: positions in the data set.
+        key: what makes the batch unique: seed, epoch, position in the epoch, rank.
+    """
+
+    def __init__(self, indices: list[int], key: tuple[int, int, int, int]) -> None:
+        super().__init__(indices)
+        self.key = key
+
+    def __reduce__(self) -> tuple[type, tuple[list[int], tuple[int, int, int, int]]]:
+        return KeyedIndices, (list(self), self.key)
+
+
+class TrainingBatches(Sampler[KeyedIndices]):
     """Shuffled batches; the order is f(seed, epoch), rank r of w takes every w-th sample of it.
 
     On one process nothing is dropped and the last batch may be smaller. On w processes the last ``samples % w`` of the
@@ -70,10 +86,11 @@ class TrainingBatches(Sampler[list[int]]):
         shuffled = torch.randperm(self.samples, generator=_seeded(self.seed, self.epoch)).tolist()
         return shuffled[: self.samples - self.samples % self.world_size][self.rank :: self.world_size]
 
-    def __iter__(self) -> Iterator[list[int]]:
-        order = self.order()
-        for first in range(self.first_batch * self.batch_size, len(order), self.batch_size):
-            yield order[first : first + self.batch_size]
+    def __iter__(self) -> Iterator[KeyedIndices]:
+        order, epoch = self.order(), self.epoch
+        for batch in range(self.first_batch, len(self)):
+            indices = order[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield KeyedIndices(indices, (self.seed, epoch, batch, self.rank))
 
 
 class EvaluationBatches(Sampler[list[int]]):

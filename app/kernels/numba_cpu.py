@@ -10,8 +10,10 @@ window of 64 neurons whose states stay in machine registers; the membrane potent
 the backward scan needs it; the errors of the layer above are multiplied by its weights inside the scan; steps behind
 the last error are left out. A neuron's own sums run in a fixed order, whatever the number of threads.
 
-Every kernel has the same order of parts: its task, its state, the loop over time. Kernels call only functions of this
-file and of ``numba_lanes``; change a line here after a change there, for the compiler's cache looks at this file only.
+A kernel takes ``counter, tasks, *arguments`` and claims one task after the other until none is left; threads share the
+counter. Every kernel has the same order of parts: its task, its state, the loop over time. Kernels call only functions
+of this file and of ``numba_lanes``; change a line here after a change there, for the compiler's cache looks at this
+file only.
 """
 
 from __future__ import annotations
@@ -22,11 +24,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import njit
 from numba.core import event
+from numpy.typing import NDArray
 
 from app.kernels.numba_lanes import (
     LANES,
     at_least,
     choose,
+    claim,
     exponential,
     fused,
     load,
@@ -40,6 +44,8 @@ from app.kernels.numba_lanes import (
 
 TILE = 4
 """Where a loop goes through all weights, it handles so many steps at once and loads each weight once for all."""
+CHUNK_STEPS = 16
+"""With early stop, how many steps all layers run before it is seen whether the sample has finished."""
 SQUARE = 16
 """Weights are transposed in squares of so many rows and columns."""
 
@@ -76,6 +82,46 @@ class RuleConstants(NamedTuple):
     min_slope: np.float32
     rnn: np.float32
     slayer: np.float32
+
+
+class Stack(NamedTuple):
+    """Fully connected layers in the kernels' layout; layer k has the neurons ``sizes[k + 1]`` and inputs ``sizes[k]``.
+
+    Args:
+        sizes: neurons of the input and of every layer.
+        blocks: how many blocks all layers before layer k have; the last entry is the number of all blocks.
+        starts: where the weights of layer k start in ``weights``.
+        weights: of all layers, each [P, M, L].
+        biases: of all layers, times β_b, [P, L].
+    """
+
+    sizes: NDArray
+    blocks: NDArray
+    starts: NDArray
+    weights: NDArray
+    biases: NDArray
+
+
+class Record(NamedTuple):
+    """What a forward run leaves behind; the axis L counts layers here, and P blocks and N neurons of all layers.
+
+    Args:
+        starts_BT1: step t of sample b owns the input events ``starts_BT1[b, t]:starts_BT1[b, t + 1]``.
+        words_BTP: who fires.
+        totals_BLT: how many fire.
+        counts_BN: how often each neuron fires.
+        until_B: the steps up to and including the first output spike; T without any.
+        decision_BL: the spikes in these steps.
+        valid_B: 0 where an input event is misplaced.
+    """
+
+    starts_BT1: NDArray
+    words_BTP: NDArray
+    totals_BLT: NDArray
+    counts_BN: NDArray
+    until_B: NDArray
+    decision_BL: NDArray
+    valid_B: NDArray
 
 
 class _Announcement(event.Listener):
@@ -121,11 +167,12 @@ def _copy_square(source, source_start, source_row, target, target_start, target_
 
 
 @kernel()
-def pack(first, last, weight_NM, packed_PML):
+def pack(counter, tasks, weight_NM, packed_PML):
     """Task p: the weights of block p, with the neurons contiguous and padded by zeros."""
     neurons, inputs = weight_NM.shape
     weight, packed = weight_NM.reshape(-1), packed_PML.reshape(-1)
-    for p in range(first, last):
+    p = claim(counter)
+    while p < tasks:
         width = min(LANES, neurons - p * LANES)
         squares, whole = width // SQUARE * SQUARE, inputs // SQUARE * SQUARE
         for j in range(0, squares, SQUARE):
@@ -134,6 +181,7 @@ def pack(first, last, weight_NM, packed_PML):
         for i in range(inputs):
             for j in range(squares if i < whole else 0, LANES):
                 packed_PML[p, i, j] = weight_NM[p * LANES + j, i] if j < width else np.float32(0)
+        p = claim(counter)
 
 
 @kernel(forceinline=True)
@@ -149,62 +197,32 @@ def _unpack(block_ML, width, weight, start, inputs):
 
 
 @kernel()
-def index_events(steps_E, neurons_E, offsets_B1, inputs, starts_BT1):
-    """Step t of sample b owns the events starts_BT1[b, t]:starts_BT1[b, t + 1]; False when an event is misplaced."""
-    samples, steps = starts_BT1.shape[0], starts_BT1.shape[1] - 1
-    for b in range(samples):
-        e, end = offsets_B1[b], offsets_B1[b + 1]
-        for t in range(steps):
-            starts_BT1[b, t] = e
-            while e < end and steps_E[e] == t:
-                if neurons_E[e] < 0 or neurons_E[e] >= inputs:
-                    return False
+def _index(steps_E, neurons_E, e, end, inputs, starts_T1):
+    """Find where the events of each step start, from event e on; False when one is misplaced."""
+    steps = len(starts_T1) - 1
+    for t in range(steps):
+        starts_T1[t] = e
+        while e < end and steps_E[e] == t:
+            if neurons_E[e] < 0 or neurons_E[e] >= inputs:
+                return False
+            e += 1
+    starts_T1[steps] = e
+    return e == end
+
+
+@kernel()
+def _list(words_TP, first_block, last_block, first_step, last_step, starts_T1, neurons_E):
+    """The spikes of a layer as events, by step and then by neuron."""
+    e = 0
+    for t in range(first_step, last_step):
+        starts_T1[t] = e
+        for p in range(first_block, last_block):
+            word = words_TP[t, p]
+            while word != 0:
+                neurons_E[e] = (p - first_block) * LANES + lowest(word)
+                word &= word - np.uint64(1)
                 e += 1
-        starts_BT1[b, steps] = e
-        if e != end:
-            return False
-    return True
-
-
-@kernel()
-def count_words(first, last, words_BTP, first_step, last_step, totals_BT):
-    """Task b: how many neurons of the layer fire at each step."""
-    for b in range(first, last):
-        for t in range(first_step, last_step):
-            count = 0
-            for p in range(words_BTP.shape[2]):
-                count += members(words_BTP[b, t, p])
-            totals_BT[b, t] = count
-
-
-@kernel()
-def list_words(first, last, words_BTP, first_step, last_step, starts_BT1, steps_E, neurons_E, counts_BN):
-    """Task b: the spikes as events, by step and then by neuron, and how often each neuron fires."""
-    for b in range(first, last):
-        for t in range(first_step, last_step):
-            e = starts_BT1[b, t]
-            for p in range(words_BTP.shape[2]):
-                word = words_BTP[b, t, p]
-                while word != 0:
-                    n = p * LANES + lowest(word)
-                    steps_E[e] = t
-                    neurons_E[e] = n
-                    counts_BN[b, n] += 1
-                    word &= word - np.uint64(1)
-                    e += 1
-
-
-@kernel()
-def write_channels(first, last, starts_BT1, neurons_E, spikes_TBN, times_TBN):
-    """Task b: both channels of the output layer, from its events."""
-    steps = len(spikes_TBN)
-    for b in range(first, last):
-        for t in range(steps):
-            spikes_TBN[t, b] = 0
-            times_TBN[t, b] = 0
-            for e in range(starts_BT1[b, t], starts_BT1[b, t + 1]):
-                spikes_TBN[t, b, neurons_E[e]] = 1
-                times_TBN[t, b, neurons_E[e]] = t
+    starts_T1[last_step] = e
 
 
 # --- forward ----------------------------------------------------------------------------------------------------------
@@ -227,40 +245,40 @@ def _store_tile(tile_4L, first, second, third, fourth):
 
 
 @kernel(forceinline=True)
-def _drive(begin, end, neurons_E, packed_PML, block):
+def _drive(begin, end, neurons_E, weights, block):
     """Σ_i w_i over the inputs that fire in this step; ``block`` is where the block's weights start."""
     drive = spread(np.float32(0))
     for e in range(begin, end):
-        drive = drive + load(packed_PML, block + neurons_E[e] * LANES)
+        drive = drive + load(weights, block + neurons_E[e] * LANES)
     return drive
 
 
 @kernel(forceinline=True)
-def _crowded(t, last, starts_BT1, b, inputs):
+def _crowded(t, last, starts_T1, inputs):
     """Whether the tile of steps from t on holds so many spikes that a walk through all inputs is faster (measured)."""
-    return starts_BT1[b, min(t + TILE, last)] - starts_BT1[b, t] > TILE // 2 * inputs
+    return starts_T1[min(t + TILE, last)] - starts_T1[t] > TILE // 2 * inputs
 
 
 @kernel()
-def _spread_out(t, last, starts_BT1, neurons_E, b, spikes_M4):
+def _spread_out(t, last, starts_T1, neurons_E, spikes_M4):
     """The spikes of the tile of steps from t on, as zeros and ones."""
     spikes_M4[:] = 0
     for step in range(t, min(t + TILE, last)):
-        for e in range(starts_BT1[b, step], starts_BT1[b, step + 1]):
+        for e in range(starts_T1[step], starts_T1[step + 1]):
             spikes_M4[neurons_E[e] * TILE + step - t] = 1
 
 
 @kernel()
-def _drive_tile(spikes_M4, packed_PML, block, drives_4L):
+def _drive_tile(spikes_M4, weights, block, drives_4L):
     """What ``_drive`` computes, for TILE steps at once; the same bits, for a product with 0 or 1 is exact."""
     first = spread(np.float32(0))
     second, third, fourth = first, first, first
     for i in range(len(spikes_M4) // TILE):
-        weights = load(packed_PML, block + i * LANES)
-        first = fused(weights, spikes_M4[i * TILE], first)
-        second = fused(weights, spikes_M4[i * TILE + 1], second)
-        third = fused(weights, spikes_M4[i * TILE + 2], third)
-        fourth = fused(weights, spikes_M4[i * TILE + 3], fourth)
+        row = load(weights, block + i * LANES)
+        first = fused(row, spikes_M4[i * TILE], first)
+        second = fused(row, spikes_M4[i * TILE + 1], second)
+        third = fused(row, spikes_M4[i * TILE + 2], third)
+        fourth = fused(row, spikes_M4[i * TILE + 3], fourth)
     _store_tile(drives_4L, first, second, third, fourth)
 
 
@@ -298,75 +316,147 @@ def _used_up(word, left_L, start):
 
 
 @kernel()
-def forward(
-    first,
-    last,
-    first_step,
-    last_step,
-    starts_BT1,
-    neurons_E,
-    packed_PML,
-    bias_PL,
-    constants,
-    limited,
-    running_B,
-    states_BP4L,
-    words_BTP,
-):
-    """Task (block, sample): run 64 neurons from ``first_step`` to ``last_step`` and write who fires.
-
-    Args:
-        starts_BT1, neurons_E: the input spikes.
-        limited: whether ``max_spikes`` counts.
-        running_B: samples that are still wanted; the others stay silent.
-        states_BP4L: I, V, threshold and spikes left, carried from call to call.
-    """
-    samples = len(running_B)
-    states = states_BP4L.reshape(-1)
-    zero, inputs = np.float32(0), packed_PML.shape[1]
+def _run(first_step, last_step, starts_T1, neurons_E, stack, depth, constants, limited, states, words_TP, totals_T):
+    """Run one layer for one sample and write who fires; ``states`` (I, V, threshold, spikes left) go on from before."""
+    zero, inputs = np.float32(0), stack.sizes[depth]
     spikes_M4, drives_4L = _aligned(inputs * TILE), _aligned(TILE * LANES)
-    for task in range(first, last):
-        p, b = task // samples, task % samples
-        if not running_B[b]:
-            continue
-        state = (b * len(bias_PL) + p) * 4 * LANES
-        current, potential, limit = load(states, state), load(states, state + LANES), load(states, state + 2 * LANES)
-        bias = load(bias_PL, p * LANES)
-        block, crowded = p * inputs * LANES, False
+    totals_T[first_step:last_step] = 0
+    for p in range(stack.blocks[depth], stack.blocks[depth + 1]):
+        state, bias = p * 4 * LANES, load(stack.biases, p * LANES)
+        current, potential = load(states, state), load(states, state + LANES)
+        limit = load(states, state + 2 * LANES)
+        block = stack.starts[depth] + (p - stack.blocks[depth]) * inputs * LANES
+        crowded = False
         for t in range(first_step, last_step):
             if t % TILE == 0:
-                crowded = _crowded(t, last_step, starts_BT1, b, inputs)
+                crowded = _crowded(t, last_step, starts_T1, inputs)
                 if crowded:
-                    _spread_out(t, last_step, starts_BT1, neurons_E, b, spikes_M4)
-                    _drive_tile(spikes_M4, packed_PML, block, drives_4L)
+                    _spread_out(t, last_step, starts_T1, neurons_E, spikes_M4)
+                    _drive_tile(spikes_M4, stack.weights, block, drives_4L)
             if crowded:
                 drive = load(drives_4L, (t % TILE) * LANES)
             else:
-                drive = _drive(starts_BT1[b, t], starts_BT1[b, t + 1], neurons_E, packed_PML, block)
+                drive = _drive(starts_T1[t], starts_T1[t + 1], neurons_E, stack.weights, block)
             current, potential = _neuron(drive, current, potential, bias, constants)
             word = at_least(potential, limit)
-            current, potential = choose(word, zero, current), choose(word, zero, potential)
-            if limited and word != 0:
-                limit = choose(_used_up(word, states, state + 3 * LANES), np.float32(np.inf), limit)
-            words_BTP[b, t, p] = word
+            words_TP[t, p] = word
+            if word != 0:
+                current, potential = choose(word, zero, current), choose(word, zero, potential)
+                totals_T[t] += members(word)
+                if limited:
+                    limit = choose(_used_up(word, states, state + 3 * LANES), np.float32(np.inf), limit)
         store(states, state, current)
         store(states, state + LANES, potential)
         store(states, state + 2 * LANES, limit)
+
+
+@kernel()
+def _take_stock(b, stack, record):
+    """Fill in how often each neuron of a sample fires, and the decision spikes."""
+    layers, steps = record.totals_BLT.shape[1:]
+    record.counts_BN[b] = 0
+    neuron = 0
+    for k in range(layers):
+        record.decision_BL[b, k] = record.totals_BLT[b, k, : record.until_B[b]].sum()
+        for t in range(steps):
+            for p in range(stack.blocks[k], stack.blocks[k + 1] if record.totals_BLT[b, k, t] else 0):
+                word = record.words_BTP[b, t, p]
+                while word != 0:
+                    record.counts_BN[b, neuron + (p - stack.blocks[k]) * LANES + lowest(word)] += 1
+                    word &= word - np.uint64(1)
+        neuron += stack.sizes[k + 1]
+
+
+@kernel()
+def _write_channels(b, block, words_BTP, spikes_TBN, times_TBN):
+    """Both channels of the output layer, whose first block is given."""
+    steps, _, neurons = spikes_TBN.shape
+    for t in range(steps):
+        for n in range(neurons):
+            spike = (words_BTP[b, t, block + n // LANES] >> np.uint64(n % LANES)) & np.uint64(1)
+            spikes_TBN[t, b, n] = spike
+            times_TBN[t, b, n] = t if spike else 0
+
+
+@kernel()
+def forward(
+    counter,
+    tasks,
+    steps_E,
+    neurons_E,
+    offsets_B1,
+    stack,
+    constants,
+    max_spikes,
+    stop,
+    record,
+    spikes_TBN,
+    times_TBN,
+):
+    """Task b: run all layers for a sample.
+
+    Args:
+        steps_E, neurons_E, offsets_B1: the input events.
+        max_spikes: 0 means no limit.
+        stop: leave out everything behind the step of the first output spike.
+        record, spikes_TBN, times_TBN: what is written; the last two are the channels of the output layer.
+    """
+    layers, steps = record.totals_BLT.shape[1:]
+    blocks, chunk = stack.blocks[layers], CHUNK_STEPS if stop else steps
+    states = _aligned(blocks * 4 * LANES)
+    starts_T1 = np.empty(steps + 1, np.int64)
+    heard_E = np.empty(steps * stack.sizes[1:].max(), np.int32)
+    b = claim(counter)
+    while b < tasks:
+        inputs_T1, words_TP, until = record.starts_BT1[b], record.words_BTP[b], steps
+        record.valid_B[b] = _index(steps_E, neurons_E, offsets_B1[b], offsets_B1[b + 1], stack.sizes[0], inputs_T1)
+        for p in range(blocks):
+            store(states, p * 4 * LANES, spread(np.float32(0)))
+            store(states, (p * 4 + 1) * LANES, spread(np.float32(0)))
+            store(states, (p * 4 + 2) * LANES, spread(constants.threshold))
+            store(states, (p * 4 + 3) * LANES, spread(np.float32(max_spikes)))
+        for first in range(0, steps, chunk):
+            last = min(first + chunk, steps)
+            if until < steps or not record.valid_B[b]:
+                words_TP[first:last] = 0
+                record.totals_BLT[b, :, first:last] = 0
+                continue
+            for k in range(layers):
+                own, totals_T = inputs_T1, record.totals_BLT[b, k]
+                spikes_E = neurons_E
+                if k > 0:
+                    _list(words_TP, stack.blocks[k - 1], stack.blocks[k], first, last, starts_T1, heard_E)
+                    own, spikes_E = starts_T1, heard_E
+                _run(first, last, own, spikes_E, stack, k, constants, max_spikes > 0, states, words_TP, totals_T)
+            for t in range(last - 1, first - 1, -1):
+                if record.totals_BLT[b, layers - 1, t] > 0:
+                    until = t + 1
+            if stop:
+                words_TP[until:last] = 0
+                record.totals_BLT[b, :, until:last] = 0
+        record.until_B[b] = until
+        _take_stock(b, stack, record)
+        _write_channels(b, stack.blocks[layers - 1], record.words_BTP, spikes_TBN, times_TBN)
+        b = claim(counter)
 
 
 # --- backward ---------------------------------------------------------------------------------------------------------
 
 
 @kernel()
-def live_steps(error_BTN, error_t_BTN, live_B):
+def live_steps(error_TBN, error_t_TBN, costs_LB, until_B, live_B):
     """The number of steps of each sample up to the last one with any error."""
-    samples, steps, neurons = error_BTN.shape
+    steps, samples, neurons = error_TBN.shape
     for b in range(samples):
         live_B[b] = 0
-        for t in range(steps):
+        for k in range(len(costs_LB)):
+            if costs_LB[k, b] != 0:
+                live_B[b] = until_B[b]
+    for t in range(steps):
+        for b in range(samples):
             for n in range(neurons):
-                if error_BTN[b, t, n] != 0 or error_t_BTN[b, t, n] != 0:
-                    live_B[b] = t + 1
+                if error_TBN[t, b, n] != 0 or error_t_TBN[t, b, n] != 0:
+                    live_B[b] = max(live_B[b], t + 1)
 
 
 @kernel(forceinline=True)
@@ -412,56 +502,57 @@ def _spikes_above(blocks, at, stride, upper, weights_KL, tile_4L):
 
 
 @kernel(forceinline=True)
-def _time_above(n, at, stride, shift, packed_QNL):
+def _time_above(n, at, stride, shift, blocks, neurons, weights, start):
     """δt̂ of one spike of neuron n: Σ_k w_kn · (the error of moving a unit spike in front of neuron k)."""
     products = spread(np.float32(0))
-    for q in range(packed_QNL.shape[0]):
-        weights = load(packed_QNL, (q * packed_QNL.shape[1] + n) * LANES)
-        products = fused(weights, load(shift, at + q * stride), products)
+    for q in range(blocks):
+        row = load(weights, start + (q * neurons + n) * LANES)
+        products = fused(row, load(shift, at + q * stride), products)
     return total(products)
 
 
 @kernel()
 def backward(
-    first,
-    last,
+    counter,
+    tasks,
     groups,
-    starts_BT1,
     neurons_E,
-    packed_PML,
-    bias_PL,
+    stack,
+    depth,
     constants,
     rule,
     max_spikes,
-    words_BTP,
+    record,
     live_B,
-    top,
-    error_BTN,
-    error_t_BTN,
+    cost_B,
+    error_TBN,
+    error_t_TBN,
     upper_BQUL,
     upper_shift_BQUL,
     upper_weight_KN,
-    upper_packed_QNL,
-    bottom,
     drive_BPUL,
     shift_BPUL,
     gradient_GNM,
     bias_gradient_GPL,
 ):
-    """Task (block, group of samples): the gradients of 64 neurons, and their errors for the layer below.
+    """Task (block, group of samples): the gradients of 64 neurons of a layer, and their errors for the layer below.
 
     Args:
+        groups: how many groups of samples there are.
+        neurons_E: the input events.
+        depth: which layer. The errors of the last one are ``error_TBN`` and ``error_t_TBN``; those of the others come
+            from the layer above as ``upper_BQUL`` (β_I δI) and ``upper_shift_BQUL``, to be multiplied by its weights.
+            U is T, rounded up to whole tiles. Layer 0 writes no ``drive_BPUL`` and ``shift_BPUL``.
         max_spikes: 0 means no limit.
         live_B: later steps have no error.
-        top: this is the output layer; its errors are ``error_BTN`` and ``error_t_BTN``. Otherwise they come from the
-            layer above as ``upper_BQUL`` (β_I δI) and ``upper_shift_BQUL``, to be multiplied by its weights. U is T,
-            rounded up to whole tiles.
-        bottom: there is no layer below that needs ``drive_BPUL`` and ``shift_BPUL``.
+        cost_B: the error of each decision spike of the layer.
         gradient_GNM, bias_gradient_GPL: the sums of each group, without β_b.
     """
-    samples, steps, blocks = words_BTP.shape
-    inputs = packed_PML.shape[1]
-    neurons = error_BTN.shape[2] if top else upper_weight_KN.shape[1]
+    samples, steps = record.words_BTP.shape[:2]
+    layers = record.totals_BLT.shape[1]
+    top, bottom = depth == layers - 1, depth == 0
+    block0, blocks = stack.blocks[depth], stack.blocks[depth + 1] - stack.blocks[depth]
+    inputs, neurons = stack.sizes[depth], stack.sizes[depth + 1]
     above = 0 if top else upper_weight_KN.shape[0]
     stride, upper_stride = drive_BPUL.shape[2] * LANES, upper_BQUL.shape[2] * LANES
     upper, upper_shift = upper_BQUL.reshape(-1), upper_shift_BQUL.reshape(-1)
@@ -472,44 +563,50 @@ def backward(
     potential_TL = _aligned(steps * LANES)
     current_TL = _aligned(steps * LANES if rnn else 0)
     spent_T = np.zeros(steps if max_spikes else 0, np.uint64)
-    upper_blocks = upper_packed_QNL.shape[0]
+    upper_blocks, upper_start = upper_BQUL.shape[1], 0 if top else stack.starts[depth + 1]
     weights_KL = _aligned(upper_blocks * LANES * LANES)
     tile_4L, drives_4L = _aligned(TILE * LANES), _aligned(TILE * LANES)
     spikes_M4 = _aligned(inputs * TILE)
+    listed_T1, listed_E = np.empty(steps + 1, np.int64), np.empty(0 if bottom else steps * inputs, np.int32)
     row_L = _aligned(LANES)
     left_L = _aligned(LANES)
-    for task in range(first, last):
+    task = claim(counter)
+    while task < tasks:
         p, g = task // groups, task % groups
         n0, width = p * LANES, min(LANES, neurons - p * LANES)
-        block = p * inputs * LANES
+        block = stack.starts[depth] + p * inputs * LANES
         weights_KL[:] = 0
         for k in range(above):
             for j in range(width):
                 weights_KL[k * LANES + j] = upper_weight_KN[k, n0 + j]
         gradient_ML[:] = 0
         store(tile_4L, 0, spread(zero))
-        bias, bias_gradient = load(bias_PL, p * LANES), spread(zero)
+        bias, bias_gradient = load(stack.biases, (block0 + p) * LANES), spread(zero)
         for b in range(g * samples // groups, (g + 1) * samples // groups):
             own, over = (b * blocks + p) * stride, b * upper_blocks * upper_stride
             # the membrane potential once more, to the last error
             current, potential, spent = spread(zero), spread(zero), np.uint64(0)
             store(left_L, 0, spread(np.float32(max_spikes)))
-            live, crowded = live_B[b], False
+            live, until, crowded = live_B[b], record.until_B[b], False
+            starts_T1, spikes_E, words_TP = record.starts_BT1[b], neurons_E, record.words_BTP[b]
+            if not bottom:
+                _list(words_TP, stack.blocks[depth - 1], block0, 0, live, listed_T1, listed_E)
+                starts_T1, spikes_E = listed_T1, listed_E
             for t in range(live):
                 if t % TILE == 0:
-                    crowded = _crowded(t, live, starts_BT1, b, inputs)
+                    crowded = _crowded(t, live, starts_T1, inputs)
                     if crowded:
-                        _spread_out(t, live, starts_BT1, neurons_E, b, spikes_M4)
-                        _drive_tile(spikes_M4, packed_PML, block, drives_4L)
+                        _spread_out(t, live, starts_T1, spikes_E, spikes_M4)
+                        _drive_tile(spikes_M4, stack.weights, block, drives_4L)
                 if crowded:
                     drive = load(drives_4L, (t % TILE) * LANES)
                 else:
-                    drive = _drive(starts_BT1[b, t], starts_BT1[b, t + 1], neurons_E, packed_PML, block)
+                    drive = _drive(starts_T1[t], starts_T1[t + 1], spikes_E, stack.weights, block)
                 current, potential = _neuron(drive, current, potential, bias, constants)
                 store(potential_TL, t * LANES, potential)
                 if rnn:
                     store(current_TL, t * LANES, current)
-                word = words_BTP[b, t, p]
+                word = words_TP[t, block0 + p]
                 current, potential = choose(word, zero, current), choose(word, zero, potential)
                 if max_spikes:
                     spent_T[t] = _used_up(word, left_L, 0)
@@ -519,31 +616,36 @@ def backward(
             found = False
             _store_tile(drives_4L, d_bias, d_bias, d_bias, d_bias)
             for t in range(live - 1, -1, -1):
-                potential, word = load(potential_TL, t * LANES), words_BTP[b, t, p]
+                potential, word = load(potential_TL, t * LANES), words_TP[t, block0 + p]
                 # the learning rule: from the errors of spikes and times to the error of the potential
                 error, surrogate = spread(zero), spread(zero)
                 if act and top:
                     found = False
                     for j in range(width):
-                        tile_4L[j] = error_BTN[b, t, n0 + j]
+                        tile_4L[j] = error_TBN[t, b, n0 + j]
                         found |= tile_4L[j] != 0
                 elif act and (t % TILE == TILE - 1 or t == live - 1):
                     found = _spikes_above(
                         upper_blocks, over + (t - t % TILE) * LANES, upper_stride, upper, weights_KL, tile_4L
                     )
-                if found or rnn:
+                cost = cost_B[b] if act and t < until else zero
+                if found or rnn or cost != 0:
                     surrogate = _surrogate(potential, constants.threshold, rule)
-                if found:
-                    error = surrogate * load(tile_4L, 0 if top else (t % TILE) * LANES) * rule.lambda_act
+                if found or cost != 0:
+                    above_L = load(tile_4L, 0 if top else (t % TILE) * LANES) + cost
+                    error = surrogate * above_L * rule.lambda_act
                 if tim and word != 0:
                     store(row_L, 0, error)
-                    rest, last_word = word, words_BTP[b, t - 1, p] if t > 0 else ~np.uint64(0)
+                    rest, last_word = word, words_TP[t - 1, block0 + p] if t > 0 else ~np.uint64(0)
                     while rest != 0:
                         j = lowest(rest)
                         if top:
-                            error_t = error_t_BTN[b, t, n0 + j]
+                            error_t = error_t_TBN[t, b, n0 + j]
                         else:
-                            error_t = _time_above(n0 + j, over + t * LANES, upper_stride, upper_shift, upper_packed_QNL)
+                            at = over + t * LANES
+                            error_t = _time_above(
+                                n0 + j, at, upper_stride, upper_shift, upper_blocks, neurons, stack.weights, upper_start
+                            )
                         slope = potential_TL[t * LANES + j]
                         if not (last_word >> np.uint64(j)) & np.uint64(1):
                             slope -= potential_TL[(t - 1) * LANES + j]
@@ -571,16 +673,17 @@ def backward(
                     store(shift_BPUL, own + t * LANES, (later - ahead) * half)
                 # the gradient of the weights, where a spike came in
                 if t % TILE == TILE - 1 or t == live - 1:
-                    crowded = _crowded(t - t % TILE, live, starts_BT1, b, inputs)
+                    crowded = _crowded(t - t % TILE, live, starts_T1, inputs)
                 if not crowded:
-                    for e in range(starts_BT1[b, t], starts_BT1[b, t + 1]):
-                        at = neurons_E[e] * LANES
+                    for e in range(starts_T1[t], starts_T1[t + 1]):
+                        at = spikes_E[e] * LANES
                         store(gradient_ML, at, load(gradient_ML, at) + drive)
                 else:
                     store(drives_4L, (t % TILE) * LANES, drive)
                     if t % TILE == 0:
-                        _spread_out(t, live, starts_BT1, neurons_E, b, spikes_M4)
+                        _spread_out(t, live, starts_T1, spikes_E, spikes_M4)
                         _gradient_tile(spikes_M4, drives_4L, gradient_ML)
             bias_gradient = bias_gradient + d_bias
         _unpack(gradient_ML, width, gradient, (g * neurons + n0) * inputs, inputs)
         store(bias_gradient_GPL, (g * blocks + p) * LANES, bias_gradient)
+        task = claim(counter)

@@ -3,7 +3,7 @@
 Inside a kernel, ``Lanes`` behaves like a number: ``+``, ``-`` and ``*`` with other lanes or a float32 work on each lane
 and are rounded one by one, exactly as in PyTorch; ``fused`` rounds once. Sets of lanes are uint64 words, bit j for
 lane j. The compiler maps the operations to the machine's own vectors (AVX-512, AVX2, NEON). Offsets count elements from
-the start of a contiguous array of any shape.
+the start of a contiguous array of any shape. ``claim`` shares tasks between threads.
 """
 
 from __future__ import annotations
@@ -199,6 +199,17 @@ def total(typing_context, lanes):
         return builder.extract_element(value, ir.IntType(32)(0))
 
     return types.float32(Lanes), generate
+
+
+@intrinsic
+def claim(typing_context, counter):
+    """The value of ``counter[0]``, which is one higher afterwards: no two threads get the same."""
+
+    def generate(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.atomic_rmw("add", data, ir.Constant(ir.IntType(64), 1), "monotonic")
+
+    return types.int64(counter), generate
 
 
 @intrinsic

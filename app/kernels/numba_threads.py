@@ -1,9 +1,9 @@
 """Threads for compiled kernels that have released the interpreter lock: as many as PyTorch is allowed to use.
 
-A kernel takes ``first, last, *arguments`` and does the tasks ``first … last − 1``; every task writes its own part of
-the output in its own fixed order, so that the numbers do not depend on how many threads share the work. Plain Python
-threads are used instead of OpenMP because they survive a fork (``ddp_fork``, DataLoader workers) and sleep between two
-calls, which leaves the cores to PyTorch's own threads, to other processes and to the workers.
+A kernel takes ``counter, tasks, *arguments`` and claims tasks from the counter until none is left; every task writes
+its own part of the output in its own fixed order, so that the numbers do not depend on how many threads share the work.
+Plain Python threads are used instead of OpenMP because they survive a fork (``ddp_fork``, DataLoader workers) and sleep
+between two calls, which leaves the cores to PyTorch's own threads, to other processes and to the workers.
 """
 
 from __future__ import annotations
@@ -13,33 +13,22 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import torch
-
-RANGES_PER_THREAD = 4
-"""The work is cut finer than one range per thread, so that a disturbed thread does not hold up the others."""
 
 _pools: dict[int, ThreadPoolExecutor] = {}
 os.register_at_fork(after_in_child=_pools.clear)
 
 
 def parallel(kernel: Callable[..., Any], tasks: int, *arguments: Any) -> None:
-    """Call ``kernel(first, last, *arguments)`` on ranges that cover all tasks, with as many threads as PyTorch uses."""
-    threads = min(torch.get_num_threads(), tasks)
-    if threads <= 1:
-        kernel(0, tasks, *arguments)
-        return
-    pieces = min(tasks, RANGES_PER_THREAD * threads)
-    ranges = iter([(k * tasks // pieces, (k + 1) * tasks // pieces) for k in range(pieces)])
-
-    def work() -> None:
-        for first, last in ranges:
-            kernel(first, last, *arguments)
-
-    helpers = [_pool(threads - 1).submit(work) for _ in range(threads - 1)]
+    """Call ``kernel(counter, tasks, *arguments)`` on as many threads as PyTorch uses, until all tasks are done."""
+    counter = np.zeros(1, np.int64)
+    helpers = min(torch.get_num_threads(), tasks) - 1
+    running = [_pool(helpers).submit(kernel, counter, tasks, *arguments) for _ in range(helpers)]
     try:
-        work()
+        kernel(counter, tasks, *arguments)
     finally:
-        for helper in helpers:
+        for helper in running:
             helper.result()
 
 

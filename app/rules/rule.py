@@ -15,7 +15,7 @@ from torch import Tensor
 from app.errors import UserError
 from app.neuron.surrogate import Exponential, Surrogate
 from app.rules.activation import activation_error
-from app.rules.timing import timing_error
+from app.rules.timing import MIN_SLOPE, timing_error
 
 Variant = Literal["srm", "rnn", "slayer"]
 
@@ -30,12 +30,14 @@ class Rule:
         surrogate: σ, used by the activation-based part.
         variant: ``srm`` does not differentiate the reset, ``rnn`` does (it is BPTT), ``slayer`` lets errors pass
             through the reset. Only the purely activation-based rule has variants.
+        min_slope: the clamp of V*, used by the timing-based part: 1/V* is at most 1 / min_slope.
     """
 
     lambda_act: float = 1.0
     lambda_tim: float = 1.0
     surrogate: Surrogate = Exponential()
     variant: Variant = "srm"
+    min_slope: float = MIN_SLOPE
 
     def __post_init__(self) -> None:
         if self.variant != "srm" and self.lambda_tim != 0:
@@ -52,7 +54,7 @@ class Rule:
         if self.lambda_act:
             parts.append(self.lambda_act * activation_error(error_S, potential, self.surrogate, theta))
         if self.lambda_tim:
-            parts.append(self.lambda_tim * timing_error(error_t, spikes, potential))
+            parts.append(self.lambda_tim * timing_error(error_t, spikes, potential, self.min_slope))
         return sum(parts[1:], parts[0]) if parts else potential.new_zeros(potential.shape)
 
 
@@ -61,11 +63,16 @@ def activation(surrogate: Surrogate = Exponential(), variant: Variant = "srm") -
     return Rule(1.0, 0.0, surrogate, variant)
 
 
-def timing() -> Rule:
+def timing(min_slope: float = MIN_SLOPE) -> Rule:
     """The timing-based rule (SpikeProp for any number of spikes)."""
-    return Rule(0.0, 1.0)
+    return Rule(0.0, 1.0, min_slope=min_slope)
 
 
-def antlr(lambda_act: float = 1.0, lambda_tim: float = 1.0, surrogate: Surrogate = Exponential()) -> Rule:
+def antlr(
+    lambda_act: float = 1.0,
+    lambda_tim: float = 1.0,
+    surrogate: Surrogate = Exponential(),
+    min_slope: float = MIN_SLOPE,
+) -> Rule:
     """ANTLR: both errors at once."""
-    return Rule(lambda_act, lambda_tim, surrogate)
+    return Rule(lambda_act, lambda_tim, surrogate, min_slope=min_slope)

@@ -23,6 +23,7 @@ from app.callbacks.rank_state import RandomState, RunningMetrics
 from app.callbacks.spike_counts import SpikeCounts
 from app.checkpoint import AtomicCheckpoints
 from app.config import Config, to_dict
+from app.data.augmentation import Augmentation
 from app.data.base import EventDataModule
 from app.errors import UserError
 from app.losses.objective import Objective
@@ -52,7 +53,9 @@ def build_rule(config: Config) -> Rule:
         surrogate = Rectangular(how.surrogate_width)
     if config.rule == "activation":
         return activation(surrogate, how.variant)
-    return timing() if config.rule == "timing" else antlr(how.lambda_act, how.lambda_tim, surrogate)
+    if config.rule == "timing":
+        return timing(how.min_slope)
+    return antlr(how.lambda_act, how.lambda_tim, surrogate, how.min_slope)
 
 
 def build_network(config: Config) -> Network:
@@ -72,7 +75,8 @@ def build_module(config: Config) -> SpikingModule:
     penalty = config.learning.silent_penalty if config.rule == "timing" else 0.0
     network = build_network(config)
     classes = 0 if config.task == "spike_trains" else network.spiking[-1].shape[0]
-    return SpikingModule(network, objective, how, penalty, classes, to_dict(config))
+    module = SpikingModule(network, objective, how, penalty, o.spike_cost, classes, to_dict(config))
+    return _without_empty_hooks(module, L.LightningModule)
 
 
 def build_data(config: Config, network: Network) -> EventDataModule:
@@ -109,6 +113,7 @@ def _data_module(config: Config, network: Network) -> EventDataModule:
         "eval_batch_size": d.eval_batch_size,
         "num_workers": d.num_workers,
         "seed": config.seed,
+        "augmentation": Augmentation(d.event_dropout, d.max_shift_pixels, d.time_jitter_steps),
     }
     if d.val_samples is not None and config.task != "spike_trains":
         loading["val_samples"] = d.val_samples
@@ -221,6 +226,24 @@ def _plugins() -> list[Any]:
     return [AtomicCheckpoints(), *slurm]
 
 
+STEP_HOOKS = (
+    "on_train_batch_start",
+    "on_before_zero_grad",
+    "on_before_backward",
+    "on_after_backward",
+    "on_before_optimizer_step",
+    "on_train_batch_end",
+)
+
+
+def _without_empty_hooks(owner: Any, base: type) -> Any:
+    """Take away the hooks of every step that do nothing: Lightning skips what is not callable, and a step is short."""
+    for hook in STEP_HOOKS:
+        if getattr(type(owner), hook) is getattr(base, hook):
+            setattr(owner, hook, None)
+    return owner
+
+
 def build_trainer(config: Config, out: Path, callbacks: list[L.Callback], loggers: list[Any]) -> L.Trainer:
     """Lightning's Trainer; what it refuses is reported with the key's name.
 
@@ -236,7 +259,7 @@ def build_trainer(config: Config, out: Path, callbacks: list[L.Callback], logger
         return L.Trainer(
             **options,
             default_root_dir=out,
-            callbacks=callbacks,
+            callbacks=[_without_empty_hooks(callback, L.Callback) for callback in callbacks],
             plugins=_plugins(),
             logger=loggers or False,
             gradient_clip_val=config.optim.grad_clip,

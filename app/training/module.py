@@ -10,11 +10,13 @@ from typing import Any, Literal
 import lightning as L
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 
 from app.errors import RunStopped
 from app.events import Batch
 from app.losses.objective import Objective
 from app.losses.silent import silent_neuron_penalty
+from app.losses.spike_cost import spike_cost
 from app.metrics import SpikeMetrics
 from app.network import Network, NetworkOutput
 
@@ -46,6 +48,7 @@ class SpikingModule(L.LightningModule):
         objective: the loss.
         optimisation: optimiser and schedule.
         silent_penalty: coefficient of the penalty that revives silent neurons (timing rule), 0 for none.
+        spike_cost: what each decision spike of a hidden layer adds to the loss, 0 for none.
         classes: number of classes, 0 in a task without labels.
         config: the resolved configuration as plain containers, stored in every checkpoint.
     """
@@ -56,12 +59,13 @@ class SpikingModule(L.LightningModule):
         objective: Objective,
         optimisation: Optimisation,
         silent_penalty: float = 0.0,
+        spike_cost: float = 0.0,
         classes: int = 0,
         config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.network, self.objective, self.optimisation = network, objective, optimisation
-        self.silent_penalty = silent_penalty
+        self.silent_penalty, self.spike_cost = silent_penalty, spike_cost
         self.config = config or {}
         sizes = [math.prod(layer.shape) for layer in network.spiking]
         self.train_metrics = SpikeMetrics(sizes, classes)
@@ -73,7 +77,7 @@ class SpikingModule(L.LightningModule):
         return self.network(batch.events)
 
     def loss(self, output: NetworkOutput, batch: Batch) -> Tensor:
-        """The objective, without the penalty of silent neurons."""
+        """The objective, without penalties."""
         return self.objective(output.spikes_TBN, output.times_TBN, batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -86,9 +90,11 @@ class SpikingModule(L.LightningModule):
         self.train_metrics.remember(output, batch.label_B, value)
         if self.global_step % self.trainer.log_every_n_steps == 0:
             self._log_step(loss, output, batch)
-        return loss + self._penalty(output) if self.silent_penalty else loss
+        if self.silent_penalty:
+            loss = loss + self._silence(output)
+        return loss + self.spike_cost * spike_cost(output.decision_BL) if self.spike_cost else loss
 
-    def _penalty(self, output: NetworkOutput) -> Tensor:
+    def _silence(self, output: NetworkOutput) -> Tensor:
         dense = [pair for pair in zip(self.network.spiking, output.layers, strict=True) if pair[0].weight.dim() == 2]
         return sum(
             silent_neuron_penalty(layer.weight, activity.silent_share_N, self.silent_penalty)
@@ -107,13 +113,30 @@ class SpikingModule(L.LightningModule):
         for logger in self.loggers:
             logger.log_metrics(row, step)
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Stop before a gradient that is not finite reaches the weights, or is clipped to look finite."""
-        gradients = {name: p.grad for name, p in self.network.named_parameters() if p.grad is not None}
-        if math.isfinite(float(sum(grad.sum() for grad in gradients.values()))):
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients, and stop before one that is not finite reaches the weights.
+
+        One number answers both in nearly all steps: no element is larger than the norm.
+        """
+        parameters = optimizer.param_groups[0]["params"]
+        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not math.isfinite(norm):
+            self._stop_if_not_finite()
+        if gradient_clip_val is None or norm <= gradient_clip_val:
             return
-        for name, grad in gradients.items():
-            if not torch.isfinite(grad).all():
+        if gradient_clip_algorithm == "norm":
+            clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+        else:
+            clip_grad_value_(parameters, gradient_clip_val)
+
+    def _stop_if_not_finite(self) -> None:
+        for name, parameter in self.network.named_parameters():
+            if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
                 raise RunStopped(self._not_finite(f"the gradient of {name}"))
 
     def _not_finite(self, what: str) -> str:

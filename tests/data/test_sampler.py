@@ -47,6 +47,17 @@ def test_starting_inside_an_epoch():
     assert len(batches) == 6, "the length is that of the epoch"
 
 
+def test_every_batch_has_a_key_of_its_own():
+    def keys(seed, epoch, rank, first_batch=0):
+        batches = TrainingBatches(24, 4, seed, rank, 2)
+        batches.epoch, batches.first_batch = epoch, first_batch
+        return [batch.key for batch in batches]
+
+    every = list(chain(*(keys(s, e, r) for s in range(2) for e in range(3) for r in range(2))))
+    assert len(set(every)) == len(every) == 2 * 3 * 2 * 3
+    assert keys(1, 2, 1, first_batch=1) == keys(1, 2, 1)[1:] == [(1, 2, 1, 1), (1, 2, 2, 1)]
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 256])
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 @pytest.mark.parametrize("samples", [5, 6, 9, 31, 100])
