@@ -12,7 +12,7 @@ LAYERS = [
     {"app.activity", "app.config", "app.kernels", "app.readout"},
     {"app.rules", "app.losses", "app.data", "app.probes"},
     {"app.network"},
-    {"app.metrics", "app.checkpoint", "app.notice"},
+    {"app.metrics", "app.checkpoint", "app.finite", "app.notice"},
     {"app.metrics_file"},
     {"app.training.module", "app.callbacks", "app.tracking"},
     {"app.training"},

@@ -65,9 +65,9 @@ class Tally:
             kind.use(value, folder)
             self.accepted += 1
         except UserError as refusal:
-            assert 0 < len(str(refusal)) <= LONGEST_SENTENCE, f"the refusal is not a sentence: {str(refusal)[:200]}"
             left = [path.name for path in folder.iterdir() if not path.name.startswith("input")]
-            assert not left, f"refused, but {left} is left"
+            if left or not 0 < len(str(refusal)) <= LONGEST_SENTENCE:
+                raise RuntimeError(f"refused, but {left} is left or this is no sentence: {str(refusal)[:99]}") from None
             self.refused += 1
 
 

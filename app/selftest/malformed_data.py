@@ -1,4 +1,4 @@
-"""Malformed data files: IDX files, N-MNIST recordings and archives, as hypothesis strategies, and what reading must give.
+"""Malformed data files: IDX files, N-MNIST recordings and archives, as strategies, and what reading must give.
 
 Each ``use_…`` writes an input into a folder and reads it with the project's reader. It raises UserError if the input is
 refused; what is accepted is compared with an independent reading, and AssertionError says that they differ.

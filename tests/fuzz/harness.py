@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import atheris
@@ -24,10 +25,8 @@ def fuzz(use, seeds):
     with tempfile.TemporaryDirectory(dir=IN_MEMORY if IN_MEMORY.is_dir() else None) as folder:
 
         def target(content):
-            try:
+            with suppress(UserError):
                 use(content, Path(folder))
-            except UserError:
-                pass
 
         atheris.Setup(sys.argv, target)
         atheris.Fuzz()
