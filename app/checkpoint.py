@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import zipfile
 from collections.abc import Callable
@@ -17,8 +18,9 @@ from app.files import PARTIAL, replacing
 
 CHECKPOINTS = "checkpoints"
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
-KEYS = ("config", "state_dict", "epoch", "global_step")
-RESUME_KEYS = ("loops", "callbacks", "optimizer_states", "lr_schedulers")
+KEYS = {"config": dict, "state_dict": dict, "epoch": int, "global_step": int}
+RESUME_KEYS = {"loops": dict, "callbacks": dict, "optimizer_states": list, "lr_schedulers": list}
+"""What a checkpoint holds, and what it takes to go on from it, with their types."""
 
 
 def read_checkpoint(path: Path, to_resume: bool = False) -> dict[str, Any]:
@@ -41,17 +43,53 @@ def read_checkpoint(path: Path, to_resume: bool = False) -> dict[str, Any]:
         raise UserError(f"ckpt={path}: the file may not be read; change its permissions") from None
     except Exception:  # damaged bytes raise anything on their way through zipfile, zlib, pickle and torch
         raise UserError(f"ckpt={path}: the file is damaged or no checkpoint; use another one") from None
-    missing = [key for key in KEYS if not isinstance(content, dict) or key not in content]
-    if missing:
-        raise UserError(f"ckpt={path}: not a checkpoint of this project, it has no {missing[0]!r}; use another one")
-    if to_resume and (missing := [key for key in RESUME_KEYS if key not in content]):
-        raise UserError(f"ckpt={path}: it can be evaluated but not trained on, it has no {missing[0]!r}; use another")
+    if foreign := _unlike(content, KEYS):
+        raise UserError(f"ckpt={path}: not a checkpoint of this project, {foreign}; use another one")
+    _check_weights(path, content["state_dict"])
+    if to_resume:
+        if foreign := _unlike(content, RESUME_KEYS):
+            raise UserError(f"ckpt={path}: it can be evaluated but not trained on, {foreign}; use another")
+        _check_optimisers(path, content)
     return content
 
 
+def _unlike(content: Any, types: dict[str, type]) -> str | None:
+    """The first key that is missing or holds another type; None when there is none."""
+    for key, kind in types.items():
+        if not isinstance(content, dict) or key not in content:
+            return f"it has no {key!r}"
+        value = content[key]
+        if not isinstance(value, kind) or (kind is int and (isinstance(value, bool) or value < 0)):
+            return f"its {key!r} is no {'count' if kind is int else kind.__name__}"
+    return None
+
+
+def _check_weights(path: Path, weights: dict[str, Any]) -> None:
+    for name, value in weights.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            raise UserError(f"ckpt={path}: not a checkpoint of this project, {name!r} is no tensor; use another one")
+        if value.is_floating_point() and not math.isfinite(value.sum(dtype=torch.float64)):
+            raise UserError(f"ckpt={path}: {name} holds numbers that are not finite; use an earlier checkpoint")
+
+
+def _check_optimisers(path: Path, content: dict[str, Any]) -> None:
+    """Refuse moments of another shape than their weights: the fused optimisers would write past their end."""
+    weights = list(content["state_dict"].values())
+    try:
+        for optimiser in content["optimizer_states"]:
+            for index, moments in optimiser["state"].items():
+                shapes = {tuple(m.shape) for m in moments.values() if isinstance(m, torch.Tensor)}
+                if not shapes <= {(), tuple(weights[index].shape)}:
+                    raise ValueError(index)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        raise UserError(f"ckpt={path}: its optimiser's state does not fit its weights; use another one") from None
+
+
 def _check_sums(path: Path) -> None:
-    """Compare the CRC-32 of every part of the file, which torch.load does not."""
+    """Compare the CRC-32 of every part of the file, which torch.load does not; refuse what unpacks to more than it."""
     with zipfile.ZipFile(path) as archive:
+        if sum(part.file_size for part in archive.infolist()) > path.stat().st_size:
+            raise ValueError("it is compressed, or its parts overlap")
         if (damaged := archive.testzip()) is not None:
             raise ValueError(damaged)
 

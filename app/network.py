@@ -23,6 +23,8 @@ from app.rules.synapses import Conv, Dense
 Shape = tuple[int, ...]
 Channels = tuple[Tensor, Tensor]
 Engine = Literal["auto", "reference", "numba"]
+MOST_NEURONS, MOST_WEIGHTS = 2**24, 2**28
+"""Of one layer. More would exhaust the memory of ordinary machines while the network is built, or in its first step."""
 
 
 class NetworkOutput(NamedTuple):
@@ -239,7 +241,16 @@ def _input_shape(entry: str) -> Shape:
         raise UserError(
             f"entry 1 of network, {entry!r}, is no input shape; write 784 or 2x34x34 (channels, rows, columns)"
         )
-    return tuple(int(n) for n in entry.split("x"))
+    shape = tuple(int(n) for n in entry.split("x"))
+    _check_size(f"entry 1 of network, {entry!r},", prod(shape), 0)
+    return shape
+
+
+def _check_size(where: str, neurons: int, weights: int) -> None:
+    """Refuse a layer before anything of its size is made."""
+    for count, most, what in ((neurons, MOST_NEURONS, "neurons"), (weights, MOST_WEIGHTS, "weights")):
+        if count > most:
+            raise UserError(f"{where} would have {count:.3g} {what}, more than {most}; make it smaller")
 
 
 def _layer(entry: str, where: str, shape: Shape, bias: float) -> tuple[nn.Module, Shape]:
@@ -267,6 +278,7 @@ def _layer(entry: str, where: str, shape: Shape, bias: float) -> tuple[nn.Module
 def _dense(neurons: int, where: str, shape: Shape, bias: float) -> tuple[SpikingLayer, Shape]:
     if len(shape) != 1:
         raise UserError(f"{where} needs one axis, but gets {'x'.join(map(str, shape))}; put flatten before it")
+    _check_size(where, neurons, neurons * shape[0])
     return SpikingLayer(Dense(), (neurons, shape[0]), (neurons,), bias), (neurons,)
 
 
@@ -274,4 +286,5 @@ def _conv(channels: int, size: int, where: str, shape: Shape, bias: float) -> tu
     if size % 2 == 0:
         raise UserError(f"{where} has an even kernel of {size}x{size}; use an odd size, which keeps rows and columns")
     out = (channels, *shape[1:])
+    _check_size(where, prod(out), channels * shape[0] * size**2)
     return SpikingLayer(Conv(), (channels, shape[0], size, size), out, bias), out

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 import train
-from app.selftest import digest
+from app.selftest.digest import digest
 
 FAST = [
     "network=[64,fc20,fc10]",

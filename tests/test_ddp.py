@@ -12,8 +12,8 @@ import pytest
 import torch
 from run_tools import FAST, checkpoint, rows
 
-from app import selftest
 from app.config import from_dict
+from app.selftest import __main__ as selftest
 from app.training.build import build_module
 
 pytestmark = pytest.mark.slow

@@ -12,12 +12,12 @@ LAYERS = [
     {"app.activity", "app.config", "app.kernels", "app.readout"},
     {"app.rules", "app.losses", "app.data", "app.probes"},
     {"app.network"},
-    {"app.metrics", "app.checkpoint", "app.notice"},
+    {"app.metrics", "app.checkpoint", "app.finite", "app.notice"},
     {"app.metrics_file"},
     {"app.training.module", "app.callbacks", "app.tracking"},
     {"app.training"},
-    {"app.verify", "app.evaluate", "app.report", "app.selftest"},
-    {"app.landscape", "app.sweep"},
+    {"app.verify", "app.evaluate", "app.report"},
+    {"app.landscape", "app.selftest", "app.sweep"},
 ]
 FILES = sorted(APP.rglob("*.py"))
 READS_CONFIG = {"app.config", "app.tracking", "app.training", "app.evaluate", "app.landscape", "app.sweep"}

@@ -11,9 +11,9 @@ import pytest
 from run_tools import FAST, checkpoint, resume, rows, run, state_of
 
 from app import checkpoint as checkpoint_module
-from app import selftest
 from app.callbacks.checkpoints import LastCheckpoint
 from app.errors import Interrupted
+from app.selftest import __main__ as selftest
 from app.training.module import SpikingModule
 
 ROOT = Path(__file__).parent.parent

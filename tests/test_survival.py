@@ -18,7 +18,7 @@ from app import checkpoint as checkpoint_module
 from app import files
 from app.checkpoint import newest_intact, read_checkpoint
 from app.errors import RunStopped, UserError, run_command
-from app.selftest import digest
+from app.selftest.digest import digest
 from app.training.module import SpikingModule
 
 ROOT = Path(__file__).parent.parent

@@ -264,20 +264,64 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_a_message(monkeypatch, cap
     monkeypatch.setattr(Objective, "__call__", poisoned)
     code, message = exit_of(train.main, argv, monkeypatch, capsys)
     assert code == 1
-    assert "the loss is not finite in epoch 0, step 4" in message
+    assert "the loss, at layer 2 (the output), is not finite in epoch 0, step 4; likely cause: " in message
 
 
-def test_a_gradient_that_is_not_finite_stops_the_run_and_names_the_layer(monkeypatch, capsys):
+@pytest.mark.parametrize("rule", ["antlr", "activation"])
+def test_a_gradient_that_is_not_finite_stops_the_run_and_names_layer_and_cause(rule, monkeypatch, capsys):
     from app.training.module import SpikingModule
 
     def poison(self):
         if self.global_step == 3:
-            self.network.spiking[0].weight.grad[0, 0] = float("inf")
+            for layer in self.network.spiking[:2]:
+                layer.weight.grad[0, 0] = float("inf")
 
     monkeypatch.setattr(SpikingModule, "on_after_backward", poison)
-    code, message = exit_of(train.main, [*FAST, "out=o"], monkeypatch, capsys)
+    argv = [*FAST[1:], "out=o", f"rule={rule}", "network=[64,fc20,fc20,fc10]"]
+    code, message = exit_of(train.main, argv, monkeypatch, capsys)
     assert code == 1
-    assert "the gradient of layers.0.weight is not finite" in message
+    assert "the gradient of layer 2's weight is not finite in epoch 0, step 3; likely cause: " in message
+    assert ("its potential hardly rises" in message) == (rule == "antlr")
+
+
+def poison_weight(module):
+    module.network.spiking[1].bias.data[3] = float("nan")
+
+
+def blow_up_weight(module):
+    module.network.spiking[0].weight.data[0, 0] = 1e37
+
+
+def poison_optimiser(module):
+    next(iter(module.optimizers().optimizer.state.values()))["exp_avg_sq"][0] = float("inf")
+
+
+@pytest.mark.parametrize(
+    ("poison", "what"),
+    [
+        (poison_weight, "the weights of layer 2 are not finite"),
+        (blow_up_weight, "the membrane potential of layer 1 may not be finite"),
+        (poison_optimiser, "the optimiser's state is not finite"),
+    ],
+)
+@pytest.mark.parametrize("every", ["trainer.log_every_n_steps=1", "checkpoint_every_s=0"])
+def test_a_state_that_is_not_finite_never_replaces_a_good_checkpoint(poison, what, every, monkeypatch, capsys):
+    from app.training.module import SpikingModule
+
+    def spoil(self):
+        if self.global_step == 2:
+            poison(self)
+
+    monkeypatch.setattr(SpikingModule, "on_after_backward", spoil)
+    settings = ["trainer.log_every_n_steps=1000", "checkpoint_every_s=1000", every]
+    settings = {setting.split("=")[0]: setting for setting in settings}.values()  # the last one wins
+    code, message = exit_of(train.main, [*FAST, *settings, "trainer.max_epochs=3", "out=o"], monkeypatch, capsys)
+    assert code == 1
+    assert f"{what} in epoch 0, step 3; likely cause: " in message
+    for path in Path("o/checkpoints").glob("*.ckpt"):
+        content = torch.load(path, weights_only=True)
+        assert content["global_step"] < 3
+        assert all(torch.isfinite(value).all() for value in content["state_dict"].values())
 
 
 def test_help_and_print_config(capsys):

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from app.callbacks.stop_signals import StopSignals
 from app.checkpoint import BEST, CHECKPOINTS, LAST
-from app.errors import Interrupted, RunStopped
+from app.errors import Interrupted, RunStopped, UserError
 
 VALIDATION = "epoch_loop.val_loop.batch_progress"
 
@@ -62,6 +62,11 @@ class LastCheckpoint(Checkpoint):
         self.signals = StopSignals()
         self.saved_s = 0.0
         self.accumulating = False
+        self.begun = False
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """The states of a checkpoint are back in their places."""
+        self.begun = True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """From now on signals wait for a checkpoint."""
@@ -78,6 +83,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save before a validation, which may take long."""
+        self.begun = True
         self._save_if_wanted(trainer)
 
     def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
@@ -93,13 +99,38 @@ class LastCheckpoint(Checkpoint):
         self.signals.release()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        """Say what has happened when the processes of a run lose one another."""
+        """Say what has happened when a checkpoint does not fit, or the processes of a run lose one another."""
         self.signals.release()
         if dist.is_initialized() and isinstance(exception, RuntimeError) and not isinstance(exception, RunStopped):
             raise RunStopped(
                 f"process {trainer.global_rank} lost the others in step {trainer.global_step} "
-                f"({str(exception).splitlines()[0][:120]}): one of them has ended; {self._how_to_go_on()}"
+                f"({_first_line(exception)}): one of them has ended; {self._how_to_go_on()}"
             ) from None
+        answered = isinstance(exception, UserError | RunStopped | OSError) or not isinstance(exception, Exception)
+        if trainer.ckpt_path and not self.begun and not answered:
+            raise UserError(
+                f"ckpt={trainer.ckpt_path}: its state is not one that this version of the project can go on from "
+                f"({type(exception).__name__}: {_first_line(exception)}); use another one"
+            ) from exception
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Refuse counters and callback states that are not built like those of this run.
+
+        Raises:
+            UserError: naming the checkpoint.
+        """
+        if trainer.state.fn != "fit":
+            return
+        pairs = {"loops": (trainer.fit_loop.state_dict(), checkpoint["loops"].get("fit_loop"))}
+        states = checkpoint["callbacks"]
+        pairs |= {
+            c.state_key: (c.state_dict(), states[c.state_key]) for c in trainer.callbacks if c.state_key in states
+        }
+        for name, (own, loaded) in pairs.items():
+            if not _built_alike(own, loaded):
+                raise UserError(
+                    f"ckpt={trainer.ckpt_path}: its {name!r} is not a state of this project; use another one"
+                )
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """A checkpoint of a validation says that its first batch is under way: Lightning then runs it all again."""
@@ -132,3 +163,18 @@ class LastCheckpoint(Checkpoint):
 
     def _how_to_go_on(self) -> str:
         return f"go on with: python train.py ckpt=last out={self.out}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0][:120]
+
+
+def _built_alike(own: Any, loaded: Any) -> bool:
+    """Whether a state has all keys of another one, with counts, numbers and flags where that has them."""
+    if isinstance(own, dict):
+        return isinstance(loaded, dict) and all(k in loaded and _built_alike(own[k], loaded[k]) for k in own)
+    if isinstance(own, bool):
+        return isinstance(loaded, bool)
+    if isinstance(own, int | float):
+        return isinstance(loaded, int | float) and not isinstance(loaded, bool) and 0 <= loaded < 2**53
+    return True

@@ -26,7 +26,7 @@ class Origin(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Remember what made the checkpoint."""
-        self.then = state_dict
+        self.then = {what: str(then) for what, then in state_dict.items()}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compare; the samples are loaded by now."""

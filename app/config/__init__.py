@@ -195,7 +195,7 @@ def _is_plain(key: Key, value: Any) -> bool:
 
 def _list_hint(key: Key, value: Any) -> str:
     alone = isinstance(value, str | int) and "list" in key.type and "[" not in str(value)
-    return f"; write {key.name}=[{value}]" if alone else ""
+    return f"; write {key.name}=[{str(value)[:60]}]" if alone else ""
 
 
 def _unknown(name: str, value: Any) -> str:

@@ -19,6 +19,8 @@ from app.errors import UserError
 FOLDERS: dict[Split, str] = {"train": "Train", "test": "Test"}
 LABELS = {str(label) for label in range(10)}
 TIMEOUT_S = 60.0
+MOST_UNPACKED_BYTES = 2**32
+"""Several times the training split. A member never unpacks to more than the archive says."""
 
 
 class Recording(NamedTuple):
@@ -92,25 +94,36 @@ def unpack(archive: Path, folder: Path, member: str) -> None:
     """Unpack an archive and move its folder ``member`` into ``folder``, in one step when all is there.
 
     Raises:
-        UserError: if the archive is damaged, has not that folder, or has members that point out of it.
+        UserError: if the archive is damaged, has not that folder, unpacks to more than ``MOST_UNPACKED_BYTES``, or has
+            members that point out of it.
     """
     scratch = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder))
     try:
         with zipfile.ZipFile(archive) as content:
-            for info in content.infolist():
-                _check_member(archive, info)
+            _check_members(archive, content.infolist())
             content.extractall(scratch)
+        if not (scratch / member).is_dir():
+            raise zipfile.BadZipFile(f"it has no folder {member}")
         os.replace(scratch / member, folder / member)
-    except (zipfile.BadZipFile, FileNotFoundError, EOFError, NotImplementedError) as error:
-        raise UserError(f"{archive} is not the N-MNIST archive ({error}): delete it to download it again.") from error
+    except UserError:
+        raise
     except OSError as error:
-        raise UserError(f"{archive} cannot be unpacked ({error}): make room and write access in {folder}.") from error
+        raise UserError(
+            f"{archive} cannot be unpacked ({error}): make room and write access in {folder}, or delete it."
+        ) from error
+    except Exception as error:  # damaged bytes raise anything on their way through zipfile and zlib
+        raise UserError(f"{archive} is not the N-MNIST archive ({error}): delete it to download it again.") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _check_member(archive: Path, info: zipfile.ZipInfo) -> None:
-    parts = info.orig_filename.replace("\\", "/").split("/")
-    is_link = stat.S_ISLNK(info.external_attr >> 16)
-    if parts[0] == "" or parts[0].endswith(":") or ".." in parts or is_link:
-        raise UserError(f"{archive} has a member that points out of its folder ({info.orig_filename!r}): delete it.")
+def _check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
+    for info in members:
+        parts = info.orig_filename.replace("\\", "/").split("/")
+        is_link = stat.S_ISLNK(info.external_attr >> 16)
+        if parts[0] == "" or parts[0].endswith(":") or ".." in parts or is_link:
+            raise UserError(
+                f"{archive} has a member that points out of its folder ({info.orig_filename!r}): delete it."
+            )
+    if (size := sum(info.file_size for info in members)) > MOST_UNPACKED_BYTES:
+        raise UserError(f"{archive} would unpack to {size} bytes, more than N-MNIST can have: delete it.")

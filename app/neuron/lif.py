@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from app.errors import UserError
+
 
 @dataclass(frozen=True)
 class Neuron:
@@ -27,6 +29,9 @@ class Neuron:
         threshold: θ.
         max_spikes: a neuron fires at most so often in one window (1 = single-spike coding); None = no limit. After its
             last allowed spike S stays 0 while I and V go on.
+
+    Raises:
+        UserError: a constant with which the equations make no sense; the kernels rely on θ > 0.
     """
 
     alpha_v: float
@@ -36,6 +41,15 @@ class Neuron:
     beta_bias: float = 1.0
     threshold: float = 1.0
     max_spikes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("alpha_v", "alpha_i"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"neuron.{name}={getattr(self, name)} must be from 0 to 1")
+        if not self.threshold > 0:
+            raise UserError(f"neuron.threshold={self.threshold} must be greater than 0")
+        if self.max_spikes is not None and self.max_spikes < 1:
+            raise UserError(f"neuron.max_spikes_per_neuron={self.max_spikes} must be at least 1, or null for no limit")
 
     @classmethod
     def auto(

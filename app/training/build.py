@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Timer
 
 from app import tracking
 from app.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from app.callbacks.finite_state import FiniteState
 from app.callbacks.landscape import LossLandscape
 from app.callbacks.layer_health import LayerHealth
 from app.callbacks.origin import Origin
@@ -214,7 +215,7 @@ def build_run(start: Start) -> Run:
         metrics.forget_from(start.step)
     best, timer, last = _best_checkpoint(config, out), Timer(), LastCheckpoint(out, config.checkpoint_every_s)
     kept = [Origin(code_version()), RandomState(), RunningMetrics()]
-    callbacks: list[L.Callback] = [*kept, SpikeCounts(), timer, best, last]
+    callbacks: list[L.Callback] = [*kept, SpikeCounts(), FiniteState(), timer, best, last]
     callbacks.append(LayerHealth())
     if config.init == "target_rate" and start.step is None:
         callbacks.append(TargetRate(config.init_target_share))

@@ -14,6 +14,7 @@ from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_no
 
 from app.errors import RunStopped
 from app.events import Batch
+from app.finite import gradient_trouble, loss_trouble
 from app.losses.objective import Objective
 from app.losses.silent import silent_neuron_penalty
 from app.losses.spike_cost import spike_cost
@@ -88,7 +89,7 @@ class SpikingModule(L.LightningModule):
         loss = self.loss(output, batch)
         value = loss.item()
         if not math.isfinite(value):
-            raise RunStopped(self._not_finite("the loss"))
+            raise RunStopped(loss_trouble(self.network).sentence(self.current_epoch, self.global_step))
         self.train_metrics.remember(output, batch.label_B, value)
         if self._logs_this_step():
             self._log_step(loss, output, batch)
@@ -130,8 +131,8 @@ class SpikingModule(L.LightningModule):
         """
         parameters = optimizer.param_groups[0]["params"]
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if not math.isfinite(norm):
-            self._stop_if_not_finite()
+        if not math.isfinite(norm) and (trouble := gradient_trouble(self.network)):
+            raise RunStopped(trouble.sentence(self.current_epoch, self.global_step))
         if self._logs_this_step():
             self._log_now({"train/grad_norm_step": norm}, self.global_step)
         if gradient_clip_val is None or norm <= gradient_clip_val:
@@ -140,17 +141,6 @@ class SpikingModule(L.LightningModule):
             clip_grads_with_norm_(parameters, gradient_clip_val, norm)
         else:
             clip_grad_value_(parameters, gradient_clip_val)
-
-    def _stop_if_not_finite(self) -> None:
-        for name, parameter in self.network.named_parameters():
-            if parameter.grad is not None and not torch.isfinite(parameter.grad).all():
-                raise RunStopped(self._not_finite(f"the gradient of {name}"))
-
-    def _not_finite(self, what: str) -> str:
-        return (
-            f"{what} is not finite in epoch {self.current_epoch}, step {self.global_step}; the weights of the last "
-            "checkpoint are kept; try a smaller optim.lr, optim.grad_clip_algorithm=norm or optim.schedule=cosine"
-        )
 
     def validation_step(self, batch: Batch, batch_idx: int) -> NetworkOutput:
         """Add a batch to the validation metrics; callbacks see the output."""

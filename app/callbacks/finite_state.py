@@ -1,0 +1,35 @@
+"""Stops a run before weights that are not finite replace a good checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lightning as L
+from torch import Tensor
+
+from app.errors import RunStopped
+from app.finite import state_trouble
+
+
+class FiniteState(L.Callback):
+    """Looks at weights and optimiser before each checkpoint, and at the steps that are logged: not at every step."""
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Check now and then."""
+        if trainer.global_step % trainer.log_every_n_steps == 0:
+            self._check(trainer, pl_module)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Check what is about to be saved."""
+        self._check(trainer, pl_module)
+
+    def _check(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        moments = (
+            value
+            for optimizer in trainer.optimizers
+            for state in optimizer.state.values()
+            for value in state.values()
+            if isinstance(value, Tensor)
+        )
+        if trouble := state_trouble(pl_module.network, moments, trainer.datamodule.time_steps):
+            raise RunStopped(trouble.sentence(trainer.current_epoch, trainer.global_step))

@@ -1,0 +1,84 @@
+"""Numbers that are not finite: in which layer they arose, and what is likely to have caused them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from app.network import Network, SpikingLayer
+
+LARGE_WEIGHT = 1e9
+REMEDY = "try a smaller optim.lr, optim.grad_clip_algorithm=norm or optim.schedule=cosine"
+
+
+class Trouble(NamedTuple):
+    """What is not finite, and the likely cause."""
+
+    what: str
+    cause: str
+
+    def sentence(self, epoch: int, step: int) -> str:
+        """What a run says that stops in this epoch and step."""
+        return (
+            f"{self.what} in epoch {epoch}, step {step}; likely cause: {self.cause}; "
+            f"the weights of the last checkpoint are kept; {REMEDY}"
+        )
+
+
+def loss_trouble(network: Network) -> Trouble:
+    """The loss is a function of the output layer's spikes alone, which are always finite."""
+    what = f"the loss, at layer {len(network.spiking)} (the output), is not finite"
+    return Trouble(what, "a setting of the loss, such as objective.beta_softmax, is too large for its spike times")
+
+
+def gradient_trouble(network: Network) -> Trouble | None:
+    """The uppermost gradient that is not finite: errors come down from the output, so it arose in that layer."""
+    for number, layer in reversed(list(enumerate(network.spiking, 1))):
+        for name in ("bias", "weight"):
+            gradient = getattr(layer, name).grad
+            if gradient is not None and not _is_finite([gradient]):
+                return Trouble(f"the gradient of layer {number}'s {name} is not finite", _cause(network, layer))
+    return None
+
+
+def _cause(network: Network, layer: SpikingLayer) -> str:
+    largest = float(layer.weight.detach().abs().max())
+    if not largest < LARGE_WEIGHT:
+        return f"its weights have grown to {largest:.2g}"
+    if network.rule.lambda_tim:
+        return "spikes at which its potential hardly rises (1/V* is large), so that errors of spike times explode"
+    return "errors that grow from step to step through large weights or a high surrogate (learning.ste_alpha)"
+
+
+def state_trouble(network: Network, moments: Iterable[Tensor], time_steps: int) -> Trouble | None:
+    """The lowest layer whose weights are not finite, or may drive its potential past the largest number; the optimiser.
+
+    |V| ≤ T (β_V β_I T Σ|w| + β_b |b|), so the potentials, which no engine keeps, need not be looked at.
+
+    Args:
+        network: with its weights.
+        moments: what the optimiser remembers.
+        time_steps: T.
+    """
+    neuron = network.neuron
+    for number, layer in enumerate(network.spiking, 1):
+        drive = float(layer.weight.detach().abs().flatten(1).sum(1, dtype=torch.float64).max())
+        bias = float(layer.bias.detach().abs().max())
+        largest = time_steps * (neuron.beta_v * neuron.beta_i * time_steps * drive + neuron.beta_bias * bias)
+        if not math.isfinite(drive + bias):
+            return Trouble(f"the weights of layer {number} are not finite", "a step of optim.lr that was too large")
+        if largest > torch.finfo(layer.weight.dtype).max:
+            size = max(drive / layer.fan_in, bias)
+            what = f"the membrane potential of layer {number} may not be finite"
+            return Trouble(what, f"its weights or biases have grown to {size:.2g}")
+    if not _is_finite(moments):
+        return Trouble("the optimiser's state is not finite", "gradients whose squares overflow; see optim.grad_clip")
+    return None
+
+
+def _is_finite(tensors: Iterable[Tensor]) -> bool:
+    return all(math.isfinite(t.sum(dtype=torch.float64)) for t in tensors)

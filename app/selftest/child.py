@@ -1,0 +1,80 @@
+"""Real training processes that a test may kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.checkpoint import CHECKPOINTS, LAST
+from app.errors import RunStopped
+from app.files import PARTIAL
+
+TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+
+
+@dataclass
+class Child:
+    """A training process with its log; in a ``with`` block it is killed at the end.
+
+    Args:
+        out: the run's folder.
+        arguments: of ``train.py``.
+    """
+
+    out: Path
+    arguments: list[str]
+    process: subprocess.Popen[bytes] = field(init=False)
+
+    def __post_init__(self) -> None:
+        with self.log.open("ab") as log:
+            command = [sys.executable, str(TRAIN), *self.arguments, f"out={self.out}"]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    @property
+    def log(self) -> Path:
+        """What it prints."""
+        return self.out.with_suffix(".log")
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it ended by itself within some seconds.
+
+        Raises:
+            RunStopped: it failed.
+        """
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        if code:
+            raise RunStopped(f"{' '.join(self.arguments)}: exit code {code}: {self.log.read_text()[-1000:]}")
+        return True
+
+    def saved_ns(self) -> int:
+        """When the last checkpoint was written."""
+        path = self.out / CHECKPOINTS / LAST
+        return path.stat().st_mtime_ns if path.exists() else 0
+
+    def begins_to_write(self) -> bool:
+        """Wait until a checkpoint is half written; False if the process ends before."""
+        while self.process.poll() is None:
+            if any((self.out / CHECKPOINTS).glob(f".*{PARTIAL}")):
+                return True
+        return False
+
+    def kill(self) -> None:
+        """SIGKILL for it and the processes that it has started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing running behind, whatever has happened."""
+        self.kill()
