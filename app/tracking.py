@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ FLUSH_SECONDS = 1.0
 START_SECONDS = 30.0
 """How long a server may take to answer at the start."""
 
-Rows = Mapping[int, Mapping[str, Any]]
+Rows = Callable[[], Iterable[tuple[int, Mapping[str, Any]]]]
 
 
 class RunLogger(WandbLogger):
@@ -34,7 +34,7 @@ class RunLogger(WandbLogger):
     a new session is opened once; if that fails too, the run goes on without W&B.
 
     Args:
-        rows: the rows of ``metrics.csv`` by step; always read when needed, since it grows.
+        rows: gives the rows of ``metrics.csv`` with their steps, as they are when it is called.
         **options: for WandbLogger.
     """
 
@@ -53,9 +53,9 @@ class RunLogger(WandbLogger):
         experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
         for link in Path(self.save_dir, "wandb").glob("*/logs/debug-core.log"):
             link.unlink(missing_ok=True)  # it points into the user's home
-        for step in sorted(self.rows):
-            row = {name: float(value) for name, value in self.rows[step].items()}
-            experiment.log({**row, "trainer/global_step": step}, step=step)
+        for step, row in self.rows():
+            values = {name: float(value) for name, value in row.items()}
+            experiment.log({**values, "trainer/global_step": step}, step=step)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -117,7 +117,7 @@ def run_logger(config: Config, settings: dict[str, Any], out: Path, rows: Rows) 
         config: the run's configuration.
         settings: the same as plain containers.
         out: the run's folder; the id in ``out/wandb_id`` makes a resumed run go on as the same W&B run.
-        rows: the rows of ``metrics.csv``: what the run has logged before it was resumed, and will log.
+        rows: gives the rows of ``metrics.csv``: what the run has logged before it was resumed, and since.
     """
     if config.tracking.mode == "disabled" or rank_zero_only.rank != 0:
         return None

@@ -24,16 +24,19 @@ class Child:
     Args:
         out: the run's folder.
         arguments: of ``train.py``.
+        environment: variables that are added to this process's.
     """
 
     out: Path
     arguments: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
+        env = os.environ | self.environment
         with self.log.open("ab") as log:
             command = [sys.executable, str(TRAIN), *self.arguments, f"out={self.out}"]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=env)
 
     @property
     def log(self) -> Path:
@@ -51,8 +54,20 @@ class Child:
         except subprocess.TimeoutExpired:
             return False
         if code:
-            raise RunStopped(f"{' '.join(self.arguments)}: exit code {code}: {self.log.read_text()[-1000:]}")
+            raise RunStopped(f"{' '.join(self.arguments)}: exit code {code}: {self.printed()[-1000:]}")
         return True
+
+    def printed(self) -> str:
+        """What it has printed so far."""
+        return self.log.read_text(errors="replace")
+
+    def end(self, signum: int, seconds: float) -> int | None:
+        """Send a signal: the exit code, None when it goes on for longer."""
+        self.process.send_signal(signum)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
 
     def saved_ns(self) -> int:
         """When the last checkpoint was written."""
