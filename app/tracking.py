@@ -22,6 +22,8 @@ FLUSH_SECONDS = 1.0
 """A killed run loses at most so much of its log (wandb's own default is 15 s)."""
 START_SECONDS = 30.0
 """How long a server may take to answer at the start."""
+FINISH_SECONDS = 60.0
+"""How long the end of a run waits until everything is sent; what is not, is on the disk (wandb's own default: ever)."""
 
 Rows = Callable[[], Iterable[tuple[int, Mapping[str, Any]]]]
 
@@ -139,6 +141,7 @@ def _logger(config: Config, settings: dict[str, Any], out: Path, mode: str, rows
     import wandb
 
     os.environ["WANDB_DATA_DIR"] = str(out / "wandb" / "data")  # artifacts stay in the run's folder
+    os.environ["WANDB_ERROR_REPORTING"] = "false"  # statistics about wandb itself, which hold up the end of a run
     (out / "wandb" / "data").mkdir(parents=True, exist_ok=True)
     shown = {key: value for key, value in settings.items() if key not in ("out", "ckpt", "tracking", "config")}
     shown["data"] = {key: value for key, value in settings["data"].items() if key not in ("root", "cache")}
@@ -160,6 +163,7 @@ def _logger(config: Config, settings: dict[str, Any], out: Path, mode: str, rows
             disable_git=True,
             save_code=False,
             init_timeout=START_SECONDS,
+            finish_timeout=FINISH_SECONDS,
             x_disable_meta=True,
             x_disable_stats=True,
             x_save_requirements=False,
@@ -193,4 +197,4 @@ def _logged_in() -> bool:
     """Whether wandb knows a key; asks nobody."""
     import wandb
 
-    return bool(wandb.api.api_key)
+    return wandb.login(prompt=False, verify=False)
