@@ -95,12 +95,9 @@ class RunLogger(WandbLogger):
             self._reopen(error, action)
 
     def _reopen(self, error: Exception, action: Callable[[], None]) -> None:
-        import wandb
-
         self._experiment = None
         self._wandb_init["mode"] = "offline"
-        with suppress(Exception):  # the service that it wants to close has gone
-            wandb.teardown()
+        _close_service()
         if self._failures > 1:
             warn(f"W&B failed again ({_reason(error)}); going on without it, metrics.csv is complete")
             return
@@ -133,8 +130,18 @@ def run_logger(config: Config, settings: dict[str, Any], out: Path, rows: Rows) 
             logger.open()
             return logger
         except Exception as error:
-            warn(f"W&B cannot start {attempt} ({_reason(error)}); metrics.csv is complete without it")
+            _close_service()  # it holds the run's id
+            then = "the run is stored offline" if attempt == "online" else "metrics.csv is complete without it"
+            warn(f"W&B cannot start {attempt} ({_reason(error)}); {then}")
     return None
+
+
+def _close_service() -> None:
+    """End wandb's service, which the next session starts anew."""
+    import wandb
+
+    with suppress(Exception):  # the service that it wants to close may have gone
+        wandb.teardown()
 
 
 def _logger(config: Config, settings: dict[str, Any], out: Path, mode: str, rows: Rows) -> RunLogger:
