@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,10 @@ FLUSH_SECONDS = 1.0
 """A killed run loses at most so much of its log (wandb's own default is 15 s)."""
 START_SECONDS = 30.0
 """How long a server may take to answer at the start."""
+FINISH_SECONDS = 60.0
+"""How long the end of a run waits until everything is sent; what is not, is on the disk (wandb's own default: ever)."""
 
-Rows = Mapping[int, Mapping[str, Any]]
+Rows = Callable[[], Iterable[tuple[int, Mapping[str, Any]]]]
 
 
 class RunLogger(WandbLogger):
@@ -34,7 +36,7 @@ class RunLogger(WandbLogger):
     a new session is opened once; if that fails too, the run goes on without W&B.
 
     Args:
-        rows: the rows of ``metrics.csv`` by step; always read when needed, since it grows.
+        rows: gives the rows of ``metrics.csv`` with their steps, as they are when it is called.
         **options: for WandbLogger.
     """
 
@@ -53,9 +55,9 @@ class RunLogger(WandbLogger):
         experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
         for link in Path(self.save_dir, "wandb").glob("*/logs/debug-core.log"):
             link.unlink(missing_ok=True)  # it points into the user's home
-        for step in sorted(self.rows):
-            row = {name: float(value) for name, value in self.rows[step].items()}
-            experiment.log({**row, "trainer/global_step": step}, step=step)
+        for step, row in self.rows():
+            values = {name: float(value) for name, value in row.items()}
+            experiment.log({**values, "trainer/global_step": step}, step=step)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
@@ -93,12 +95,9 @@ class RunLogger(WandbLogger):
             self._reopen(error, action)
 
     def _reopen(self, error: Exception, action: Callable[[], None]) -> None:
-        import wandb
-
         self._experiment = None
         self._wandb_init["mode"] = "offline"
-        with suppress(Exception):  # the service that it wants to close has gone
-            wandb.teardown()
+        _close_service()
         if self._failures > 1:
             warn(f"W&B failed again ({_reason(error)}); going on without it, metrics.csv is complete")
             return
@@ -117,7 +116,7 @@ def run_logger(config: Config, settings: dict[str, Any], out: Path, rows: Rows) 
         config: the run's configuration.
         settings: the same as plain containers.
         out: the run's folder; the id in ``out/wandb_id`` makes a resumed run go on as the same W&B run.
-        rows: the rows of ``metrics.csv``: what the run has logged before it was resumed, and will log.
+        rows: gives the rows of ``metrics.csv``: what the run has logged before it was resumed, and since.
     """
     if config.tracking.mode == "disabled" or rank_zero_only.rank != 0:
         return None
@@ -131,14 +130,25 @@ def run_logger(config: Config, settings: dict[str, Any], out: Path, rows: Rows) 
             logger.open()
             return logger
         except Exception as error:
-            warn(f"W&B cannot start {attempt} ({_reason(error)}); metrics.csv is complete without it")
+            _close_service()  # it holds the run's id
+            then = "the run is stored offline" if attempt == "online" else "metrics.csv is complete without it"
+            warn(f"W&B cannot start {attempt} ({_reason(error)}); {then}")
     return None
+
+
+def _close_service() -> None:
+    """End wandb's service, which the next session starts anew."""
+    import wandb
+
+    with suppress(Exception):  # the service that it wants to close may have gone
+        wandb.teardown()
 
 
 def _logger(config: Config, settings: dict[str, Any], out: Path, mode: str, rows: Rows) -> RunLogger:
     import wandb
 
     os.environ["WANDB_DATA_DIR"] = str(out / "wandb" / "data")  # artifacts stay in the run's folder
+    os.environ["WANDB_ERROR_REPORTING"] = "false"  # statistics about wandb itself, which hold up the end of a run
     (out / "wandb" / "data").mkdir(parents=True, exist_ok=True)
     shown = {key: value for key, value in settings.items() if key not in ("out", "ckpt", "tracking", "config")}
     shown["data"] = {key: value for key, value in settings["data"].items() if key not in ("root", "cache")}
@@ -160,6 +170,7 @@ def _logger(config: Config, settings: dict[str, Any], out: Path, mode: str, rows
             disable_git=True,
             save_code=False,
             init_timeout=START_SECONDS,
+            finish_timeout=FINISH_SECONDS,
             x_disable_meta=True,
             x_disable_stats=True,
             x_save_requirements=False,
@@ -193,4 +204,4 @@ def _logged_in() -> bool:
     """Whether wandb knows a key; asks nobody."""
     import wandb
 
-    return bool(wandb.api.api_key)
+    return wandb.login(prompt=False, verify=False)

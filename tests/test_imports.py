@@ -20,7 +20,15 @@ LAYERS = [
     {"app.landscape", "app.selftest", "app.sweep"},
 ]
 FILES = sorted(APP.rglob("*.py"))
-READS_CONFIG = {"app.config", "app.tracking", "app.training", "app.evaluate", "app.landscape", "app.sweep"}
+READS_CONFIG = {
+    "app.config",
+    "app.tracking",
+    "app.training",
+    "app.evaluate",
+    "app.landscape",
+    "app.selftest",
+    "app.sweep",
+}
 
 
 def module_name(path: Path) -> str:

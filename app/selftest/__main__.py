@@ -11,6 +11,8 @@ from app.errors import UserError, run_command
 
 TESTS = {
     "resume": "kill real runs at random and compare what they become with an undisturbed one, bit for bit",
+    "faults": "damage files, fill disks, stop servers and kill processes while real runs train",
+    "soak": "train and resume for an hour and look for growing memory, file handles and threads",
     "inputs": "feed thousands of malformed settings and files to every reader",
 }
 """Each is a module of this package with a function ``main(argv)``."""

@@ -24,21 +24,33 @@ class Child:
     Args:
         out: the run's folder.
         arguments: of ``train.py``.
+        environment: variables that are added to this process's.
+        before: a command that starts it, such as one that takes its disk away first.
     """
 
     out: Path
     arguments: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    before: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self) -> None:
+        env = os.environ | self.environment
         with self.log.open("ab") as log:
-            command = [sys.executable, str(TRAIN), *self.arguments, f"out={self.out}"]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            command = [*self.before, sys.executable, str(TRAIN), *self.arguments, f"out={self.out}"]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=env)
 
     @property
     def log(self) -> Path:
         """What it prints."""
         return self.out.with_suffix(".log")
+
+    def code_within(self, seconds: float) -> int | None:
+        """Its exit code; None when it goes on for longer."""
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
 
     def wait(self, seconds: float) -> bool:
         """Whether it ended by itself within some seconds.
@@ -46,13 +58,19 @@ class Child:
         Raises:
             RunStopped: it failed.
         """
-        try:
-            code = self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return False
+        code = self.code_within(seconds)
         if code:
-            raise RunStopped(f"{' '.join(self.arguments)}: exit code {code}: {self.log.read_text()[-1000:]}")
-        return True
+            raise RunStopped(f"{' '.join(self.arguments)}: exit code {code}: {self.printed()[-1000:]}")
+        return code == 0
+
+    def printed(self) -> str:
+        """What it has printed so far."""
+        return self.log.read_text(errors="replace")
+
+    def end(self, signum: int, seconds: float) -> int | None:
+        """Send a signal: the exit code, None when it goes on for longer."""
+        self.process.send_signal(signum)
+        return self.code_within(seconds)
 
     def saved_ns(self) -> int:
         """When the last checkpoint was written."""

@@ -7,8 +7,6 @@ Exit code 1 if anything differs.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import random
 import tempfile
 import time
@@ -18,11 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.checkpoint import BEST, CHECKPOINTS, LAST, newest_intact, read_checkpoint
+from app.checkpoint import CHECKPOINTS, newest_intact, read_checkpoint
 from app.errors import RunStopped
 from app.files import PARTIAL
 from app.selftest.child import Child
-from app.selftest.digest import digest
+from app.selftest.digest import digests_of
 from app.selftest.page import Parser, table, write_section
 from app.training.folder import CONFIG, has_checkpoints
 
@@ -115,7 +113,7 @@ def _resume(options: Namespace, folder: Path) -> tuple[list[Kill], dict[str, str
         print(f"{len(kills):4}  {kill.lived_s:5.2f} s  {kill.before:9}  {kill.after:7}  {kill.doing}", flush=True)
     with Child(killed, _arguments_of(killed, options.settings)) as child:
         child.wait(STUCK_S)
-    return kills, _hashes(whole), _hashes(killed)
+    return kills, digests_of(whole), digests_of(killed)
 
 
 def _life(out: Path, settings: list[str], chance: random.Random, most_steps: float) -> Kill | None:
@@ -162,18 +160,3 @@ def _doing(out: Path) -> str:
     if left:
         return f"writing {left[0].removeprefix('.').removesuffix(PARTIAL)}"
     return "training, validating or testing" if has_checkpoints(out) else "starting"
-
-
-def _hashes(out: Path) -> dict[str, str]:
-    """A SHA-256 of each part of a finished run, 16 digits of it."""
-    last, best = (read_checkpoint(out / CHECKPOINTS / name) for name in (LAST, BEST))
-    summary = json.loads((out / "summary.json").read_text())
-    del summary["train_s"], summary["code_version"]  # neither is a result
-    return {
-        "weights": digest(last["state_dict"]),
-        "optimiser and schedule": digest([last["optimizer_states"], last["lr_schedulers"]]),
-        "random states": digest(last["callbacks"]["RandomState"]),
-        "best checkpoint": digest([best[key] for key in ("state_dict", "optimizer_states", "epoch", "global_step")]),
-        "metrics.csv": hashlib.sha256((out / "metrics.csv").read_bytes()).hexdigest()[:16],
-        "summary.json": digest(summary),
-    }

@@ -210,9 +210,7 @@ def build_run(start: Start) -> Run:
     L.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config)
     data = build_data(config, module.network)
-    metrics = MetricsFile(out / "metrics.csv", resume=start.step is not None)
-    if start.step is not None:
-        metrics.forget_from(start.step)
+    metrics = MetricsFile(out / "metrics.csv", start.step)
     best, timer, last = _best_checkpoint(config, out), Timer(), LastCheckpoint(out, config.checkpoint_every_s)
     kept = [Origin(code_version()), RandomState(), RunningMetrics()]
     callbacks: list[L.Callback] = [*kept, SpikeCounts(), FiniteState(), timer, best, last]
