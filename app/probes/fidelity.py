@@ -103,8 +103,8 @@ def integrate(steps: Sequence[float], slopes: Sequence[float], start: float) -> 
     total = [0.0]
     for k in range(1, len(steps)):
         total.append(total[-1] + (slopes[k] + slopes[k - 1]) / 2 * (steps[k] - steps[k - 1]))
-    offset = start - total[list(steps).index(0.0)]
-    return [value + offset for value in total]
+    at_zero = total[list(steps).index(0.0)]
+    return [start + (value - at_zero) for value in total]
 
 
 def smooth(steps: Sequence[float], values: Sequence[float], width: float) -> list[float]:
