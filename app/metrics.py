@@ -35,7 +35,8 @@ class SpikeMetrics(Metric):
       first output spike (all of them where no output neuron fires);
     - ``time_to_first_spike_steps``: step of the first output spike, T where there is none;
     - ``layerL/silent_share``: share of (sample, neuron) pairs without a spike;
-    - ``layerL/dead_share``: share of neurons without a spike in any sample.
+    - ``layerL/dead_share``: share of neurons without a spike in any sample;
+    - ``layerL/saturated_share``: share of (sample, neuron) pairs with a spike in more than half of the steps.
 
     Args:
         layer_sizes: neurons of each spiking layer, first to last.
@@ -49,6 +50,7 @@ class SpikeMetrics(Metric):
     spikes_L: Tensor
     decision_spikes_L: Tensor
     silent_L: Tensor
+    saturated_L: Tensor
     support_C: Tensor
     correct_first_C: Tensor
     correct_count_C: Tensor
@@ -60,7 +62,7 @@ class SpikeMetrics(Metric):
         self.add_state("loss", torch.zeros((), dtype=torch.float64), "sum")
         for name in ("samples", "decision_steps"):
             self.add_state(name, torch.zeros((), dtype=torch.int64), "sum")
-        for name in ("spikes_L", "decision_spikes_L", "silent_L"):
+        for name in ("spikes_L", "decision_spikes_L", "silent_L", "saturated_L"):
             self.add_state(name, torch.zeros(len(layer_sizes), dtype=torch.int64), "sum")
         for name in ("support_C", "correct_first_C", "correct_count_C"):
             self.add_state(name, torch.zeros(classes, dtype=torch.int64), "sum")
@@ -88,6 +90,7 @@ class SpikeMetrics(Metric):
             self.spikes_L[k] += activity.totals_TB.sum()
             self.decision_spikes_L[k] += activity.count_until(decision_B).sum()
             self.silent_L[k] += fired_BN.numel() - fired_BN.sum()
+            self.saturated_L[k] += (2 * activity.counts_BN > len(activity.totals_TB)).sum()
             getattr(self, f"fired{k + 1}_N").logical_or_(fired_BN.any(0))
         if self.classes:
             self._count_correct(first_BN, output.layers[-1].counts_BN, label_B)
@@ -156,6 +159,7 @@ class SpikeMetrics(Metric):
             values[f"layer{k + 1}/spikes_per_sample"] = self.spikes_L[k] / n
             values[f"layer{k + 1}/decision_spikes"] = self.decision_spikes_L[k] / n
             values[f"layer{k + 1}/silent_share"] = self.silent_L[k] / (n * size)
+            values[f"layer{k + 1}/saturated_share"] = self.saturated_L[k] / (n * size)
             values[f"layer{k + 1}/dead_share"] = 1 - getattr(self, f"fired{k + 1}_N").double().mean()
         for name in ("first", "count") if self.classes else ():
             correct_C = getattr(self, f"correct_{name}_C")

@@ -10,9 +10,9 @@ import torch
 import train
 from app.errors import run_command
 from app.landscape import __main__ as command
-from app.landscape.measure import even_steps
 from app.landscape.subject import load
 from app.probes.fidelity import (
+    Agreement,
     agreement,
     central_difference,
     descent_direction,
@@ -23,8 +23,10 @@ from app.probes.fidelity import (
     slope,
     smooth,
 )
-from app.probes.landscape import filter_normalised_direction, loss_along, measure_on_plane
+from app.probes.landscape import filter_normalised_direction, measure_along, measure_on_plane
+from app.probes.measure import Line, even_steps
 from app.probes.spike_changes import SpikeChanges, spike_changes
+from app.probes.write import verdict
 
 
 @pytest.fixture
@@ -53,16 +55,16 @@ def test_measuring_puts_the_weights_back_bit_for_bit_even_after_an_error(point):
     one, two = filter_normalised_direction(point, 1), filter_normalised_direction(point, 2)
     losses = measure_on_plane(lambda: float(bowl(point).detach()), point, (one, two), [-1.0, 0.0, 1.0])
     assert losses[1][1] == float(bowl(point).detach())
-    assert losses[1] == loss_along(lambda: float(bowl(point).detach()), point, one, [-1.0, 0.0, 1.0])
+    assert losses[1] == measure_along(lambda: float(bowl(point).detach()), point, one, [-1.0, 0.0, 1.0])
     with pytest.raises(ZeroDivisionError):
-        loss_along(lambda: 1 / 0, point, one, [1.0])
+        measure_along(lambda: 1 / 0, point, one, [1.0])
     assert all(torch.equal(p, start) for p, start in zip(point, before, strict=True))
 
 
-def test_a_true_gradient_predicts_the_loss_along_a_line(point):
+def test_a_true_gradient_predicts_the_measure_along_a_line(point):
     direction, steps = filter_normalised_direction(point, 3), even_steps(41, 0.5)
-    losses = loss_along(lambda: float(bowl(point).detach()), point, direction, steps)
-    slopes = loss_along(lambda: slope(gradient(lambda: bowl(point), point), direction), point, direction, steps)
+    losses = measure_along(lambda: float(bowl(point).detach()), point, direction, steps)
+    slopes = measure_along(lambda: slope(gradient(lambda: bowl(point), point), direction), point, direction, steps)
     assert integrate(steps, slopes, float(bowl(point).detach())) == pytest.approx(losses)
     assert relative_error(losses, losses) == 0
     assert relative_error([sum(losses) / len(losses)] * len(losses), losses) == pytest.approx(1)
@@ -88,7 +90,7 @@ def test_the_central_difference_is_the_slope_of_the_smoothed_loss():
 
 def test_downhill_is_downhill_and_as_long_as_the_weights(point):
     direction = descent_direction(point, gradient(lambda: bowl(point), point))
-    losses = loss_along(lambda: float(bowl(point).detach()), point, direction, [0.0, 0.1])
+    losses = measure_along(lambda: float(bowl(point).detach()), point, direction, [0.0, 0.1])
     assert losses[1] < losses[0]
     length = math.sqrt(sum(float(d.square().sum()) for d in direction))
     assert length == pytest.approx(math.sqrt(sum(float(p.detach().square().sum()) for p in point[::2])))
@@ -105,6 +107,42 @@ def test_smoothing_keeps_a_constant_and_flattens_a_peak():
     assert smooth(steps, [2.0] * 21, 0.2) == pytest.approx([2.0] * 21)
     peak = smooth(steps, [float(step == 0) for step in steps], 0.2)
     assert peak[10] == max(peak) < 0.5
+
+
+def made_line(**slopes):
+    """A line on which the loss is |a|, and rules that predict a slope times that, near 0 and further out."""
+    steps = even_steps(13, 0.6)
+    loss = [abs(a) for a in steps]
+    predicted = {
+        rule: [min(v, 0.2) * near + max(v - 0.2, 0) * far for v in loss] for rule, (near, far) in slopes.items()
+    }
+    return Line(steps, loss, loss, predicted, [SpikeChanges(1, 2, 3, 4)] * 12)
+
+
+def test_where_a_prediction_is_true_is_told_from_where_it_is_not():
+    line = made_line(activation=(-1.0, 2.0), antlr=(1.0, 0.5), timing=(0.0, 1.0))
+    assert line.truth("activation", is_near=True) == pytest.approx((-1, 0, 0, 1))
+    assert line.truth("activation", is_near=False) == pytest.approx((1, 0, 1, 2))
+    assert line.truth("antlr", is_near=False).size == pytest.approx(0.5)
+    assert math.isnan(line.truth("timing", is_near=True).cosine)
+    assert line.truth("timing", is_near=True).signs == 0
+
+
+def test_the_verdict_names_who_tells_the_truth_where():
+    found = {
+        ("layer 1", rule): Agreement(cosine, 0.1, 0.5, 64) for rule, cosine in (("activation", 0.1), ("antlr", 0.15))
+    }
+    found |= {
+        ("layer 2", rule): Agreement(cosine, 0.05, 0.5, 64) for rule, cosine in (("activation", 0.4), ("antlr", 0.8))
+    }
+    found |= {("layer 3", rule): Agreement(cosine, 0.1, 0.5, 64) for rule, cosine in (("timing", 0.7), ("antlr", 0.8))}
+    text = verdict(made_line(activation=(-1.0, 1.0), antlr=(1.0, -1.0)), found)
+    assert "| on the line, near | antlr | activation -1.00 ± 0.00, antlr 1.00 ± 0.00 |" in text
+    assert "| on the line, further out | activation |" in text
+    assert "| layer 1, at the current point | none |" in text
+    assert "| layer 2, at the current point | antlr | activation 0.40 ± 0.05, antlr 0.80 ± 0.05 |" in text
+    assert "| layer 3, at the current point | timing or antlr |" in text
+    assert "line" not in verdict(None, found)
 
 
 def trains(*steps_by_neuron, time_steps=20):
@@ -152,6 +190,8 @@ def test_the_command_measures_everything(run, capsys):
     assert text in printed
     for words in (
         "trained by the antlr rule for 1 epochs",
+        "    python -m app.landscape ckpt=",
+        "| on the line, further out |",
         "| layer 2 | timing |",
         "| activation |",
         "spikes per sample",
@@ -180,7 +220,7 @@ def test_the_count_loss_has_no_timing_gradient(run, tmp_path, monkeypatch, capsy
 
 
 def test_looking_changes_neither_the_weights_nor_the_rule(run):
-    subject = load(run, [], samples=8)
+    subject = load(run, [], samples=8).subject
     before, rule = [p.clone() for p in subject.parameters], subject.network.rule
     one, other = subject.gradient("activation"), subject.gradient("timing")
     assert not torch.equal(one[0], other[0])

@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from app.events import Batch
 from app.losses.count import count_loss, target_counts
 from app.losses.latency import latency_loss, plain_latency_loss
+from app.losses.objective import Objective
 from app.losses.silent import silent_neuron_penalty
 from app.losses.spike_train import even_trains, spike_train_loss, trace_kernel
 from app.readout import decision_steps, first_spike_steps, predict_by_count, predict_by_first
@@ -68,6 +71,21 @@ def test_latency_loss():
             expected_S[:, b, label[b]] = -0.1 / B
     torch.testing.assert_close(times.grad, expected_t)
     torch.testing.assert_close(spikes.grad, expected_S)
+
+
+def test_label_smoothing_is_that_of_torch_in_value_and_gradient():
+    spikes, times, label = channels()
+    first = first_spike_steps(spikes.detach())
+    Objective("latency", beta_softmax=0.5, lambda_no_spike=0, label_smoothing=0.2)(
+        spikes, times, Batch(None, label)
+    ).backward()
+    z = torch.where(first < T, 0.5 * (T - first), 0.0).double().requires_grad_()
+    expected = F.cross_entropy(z, label, label_smoothing=0.2)
+    expected.backward()
+    assert float(latency_loss(spikes, times, label, 0.5, 0, 0.2)) == pytest.approx(float(expected))
+    expected_t = torch.zeros(T + 1, B, N).double().scatter_(0, first[None], -0.5 * z.grad[None])[:T]
+    torch.testing.assert_close(times.grad, expected_t)
+    assert not torch.allclose(z.grad, torch.autograd.grad(F.cross_entropy(z, label), z)[0])
 
 
 @pytest.mark.parametrize("kappa_exp", [0.0, 0.6, 0.95, 1.0])

@@ -14,6 +14,7 @@ def outputs(seed=0):
     g = torch.Generator().manual_seed(seed)
     hidden = (torch.rand(T, B, H, generator=g) < 0.1).float()
     hidden[:, :, 5] = 0
+    hidden[:10, 3, 4], hidden[:11, 4, 4], hidden[11:, 4, 4], hidden[10:, 3, 4] = 1, 1, 0, 0
     out = (torch.rand(T, B, N, generator=g) < 0.05).float()
     out[:, 2] = 0
     return hidden, out, torch.tensor([0, 1, 2, 0, 1, 1, 0])
@@ -44,6 +45,7 @@ def by_loops(hidden, out, label):
         "accuracy_first": mean(correct_first),
         "accuracy_count": mean(correct_count),
         "layer1/silent_share": float((hidden.sum(0) == 0).double().mean()),
+        "layer1/saturated_share": mean([hidden[:, b, j].sum() > T / 2 for b in range(B) for j in range(H)]),
         "layer1/dead_share": float((hidden.sum((0, 1)) == 0).double().mean()),
         "layer2/spikes_per_sample": float(out.sum()) / B,
         "class1/accuracy_first": mean([c for c, true in zip(correct_first, label, strict=True) if true == 1]),
@@ -58,6 +60,7 @@ def test_metrics_equal_loops_whole_and_in_uneven_pieces():
     feed(pieces, hidden[:, 5:], out[:, 5:], label[5:], 4.5)
     expected = by_loops(hidden, out, label)
     assert expected["layer1/dead_share"] == pytest.approx(1 / 6)
+    assert expected["layer1/saturated_share"] == pytest.approx(1 / 42), "11 of 20 steps, but not 10"
     for metrics in (whole, pieces):
         values = {key: float(value) for key, value in metrics.compute().items()}
         assert {key: values[key] for key in expected} == pytest.approx(expected)

@@ -10,6 +10,7 @@ import pytest
 
 from app.errors import run_command
 from app.report import __main__ as command
+from app.report import cli
 from app.report.groups import Spread, group, mean_curve, spread
 from app.report.page import page
 from app.report.results import result_of, thin
@@ -181,9 +182,7 @@ def test_the_command_writes_what_the_name_asks_for(name, tmp_path, monkeypatch, 
     foreign = made()
     del foreign.config["rule"]
     (tmp_path / "broken").mkdir()
-    monkeypatch.setattr(
-        command, "stored_runs", lambda paths: ([made(seed=0), made(seed=1, exit_code=None), foreign], [])
-    )
+    monkeypatch.setattr(cli, "stored_runs", lambda paths: ([made(seed=0), made(seed=1, exit_code=None), foreign], []))
     code, printed, warned = exit_of([tmp_path, "-o", tmp_path / name], monkeypatch, capsys)
     assert code == 0
     assert "2 runs of 1 settings, 1 of them unfinished" in printed

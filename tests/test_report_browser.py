@@ -108,6 +108,14 @@ def test_settings_can_be_ticked_and_other_numbers_shown(open_page):
     assert page.locator("#curves .plot").inner_html() != before
 
 
+def test_a_close_up_shows_the_second_half_of_the_curves(open_page):
+    page = open_page()
+    ticks = page.locator("#curves text", has_text="%")
+    assert min(float(text.split()[0]) for text in ticks.all_text_contents()) == 50
+    page.get_by_text("close-up").click()
+    assert min(float(text.split()[0]) for text in ticks.all_text_contents()) == 60
+
+
 def test_pointing_shows_values(open_page):
     page = open_page()
     box = page.locator("#curves .plot > svg").bounding_box()

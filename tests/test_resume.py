@@ -66,6 +66,8 @@ OPTIONS = {
     "accumulation": ["trainer.accumulate_grad_batches=3", "optim.schedule=cosine"],
     "workers": ["data.num_workers=1", "optim.name=sgd", "optim.momentum=0.5"],
     "validation every second epoch": ["trainer.check_val_every_n_epoch=2"],
+    "warm-up": ["optim.warmup_epochs=0.7", "optim.schedule=cosine"],
+    "target rate": ["init=target_rate"],
     "augmentation": ["data.event_dropout=0.1", "data.time_jitter_steps=2", "data.max_shift_pixels=1"],
     "steps": ["trainer.max_steps=13", "trainer.max_epochs=-1"],
 }

@@ -17,6 +17,7 @@ import yaml
 from app.errors import UserError, run_command
 from app.sweep import __main__ as sweep
 from app.sweep import run
+from app.sweep.outcome import outcomes
 from app.sweep.plan import read_plan, split_values
 
 ROOT = Path(__file__).parent.parent
@@ -74,14 +75,28 @@ def test_values_are_split_at_commas_but_not_within_lists_and_quotes():
 
 
 def test_the_grid_and_its_folders():
-    plan = read_plan(["rule=antlr,activation", "network=[64,fc10],[64,fc5,fc10]", "optim.lr=0.1", "trials=3", "seed=4"])
-    trials = plan.trials()
+    found = read_plan(
+        ["rule=antlr,activation", "network=[64,fc10],[64,fc5,fc10]", "optim.lr=0.1", "trials=3", "seed=4"]
+    )
+    trials = found.trials()
     assert len(trials) == 12
-    assert plan.seeds == (4, 5, 6)
-    assert str(trials[0].out) == "runs/sweeps/digits-rule-network/rule=antlr_network=-64-fc10-s4"
+    assert found.seeds == (4, 5, 6)
+    assert str(trials[0].out) == "runs/sweeps/digits-rule-network/rule=antlr_network=64-fc10-s4"
     assert len({trial.out for trial in trials}) == 12
     assert {trial.config.optim.lr for trial in trials} == {0.1}
     assert trials[0].config.tracking.group == "digits-rule-network"
+
+
+def test_folds_are_trials_of_an_option_and_never_chosen_among():
+    trials = read_plan(["config=nmnist_antlr", "data.folds=3", "data.fold=0,1,2", "optim.lr=1,2", "trials=2"]).trials()
+    found = outcomes(trials)
+    assert [one.option for one in found] == [(("optim.lr", "1"),), (("optim.lr", "2"),)]
+    for one in found:
+        assert sorted((trial.config.data.fold, trial.seed) for trial in one.trials) == [
+            (fold, seed) for fold in range(3) for seed in range(2)
+        ]
+    assert len({trial.out for trial in trials}) == 12
+    assert (trials[3].label, trials[3].out.name) == ("optim.lr=2, data.fold=1, seed 0", "lr=2-fold=1-s0")
 
 
 def test_options_with_alike_names_get_folders_of_their_own():
@@ -136,6 +151,9 @@ def test_a_sweep_chooses_by_validation_and_shows_the_test_of_the_choice_alone(mo
         rows = list(csv.DictReader(file))
     assert rows[0]["test/decision_spikes mean"] == "40.0"
     assert rows[1]["test/decision_spikes mean"] == ""
+    assert Path("s/command.txt").read_text() == (
+        "python -m app.sweep optim.lr=1e-2,1e-3 tracking.mode=disabled trials=2 jobs=1 out=s\n"
+    )
     assert calls("lr=1e-2-s0") == [f"anew{os.environ.get('OMP_NUM_THREADS', run.cores())}"]
 
 

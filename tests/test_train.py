@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,7 @@ def test_a_run_leaves_everything_behind(capsys):
     for name in ("config.yaml", "raster.png", "checkpoints/last.ckpt", "checkpoints/best.ckpt", "landscape/epoch0.png"):
         assert (out / name).stat().st_size > 100, name
     assert len((out / "landscape/epoch2.csv").read_text().splitlines()) == 4
+    assert "| layer 2 | antlr |" in (out / "landscape/epoch2.md").read_text()
     validated = [row for row in rows(out) if row["val/accuracy_first"]]
     assert len(validated) == 2
     assert float(validated[1]["train/loss"]) < float(validated[0]["train/loss"])
@@ -70,6 +72,14 @@ def test_the_same_command_gives_the_same_numbers_and_another_seed_does_not():
     assert rows(one) == rows(two)
     assert same(weights(one), weights(two))
     assert not same(weights(one), weights(other))
+
+
+def test_looking_at_the_landscape_does_not_change_the_run():
+    plain = run("trainer.max_epochs=2", "trainer.limit_train_batches=9", "out=a3")
+    seen = run("trainer.max_epochs=2", "trainer.limit_train_batches=9", "out=b3", "probes.landscape_epochs=[0,1]")
+    assert (seen / "landscape/epoch1.png").exists()
+    assert rows(plain) == rows(seen)
+    assert same(weights(plain), weights(seen))
 
 
 @pytest.mark.parametrize(
@@ -127,6 +137,28 @@ def test_rules_losses_and_options_train(argv):
     summary = json.loads((out / "summary.json").read_text())
     assert summary["test/spikes_per_sample"] >= 0
     assert torch.isfinite(torch.tensor(summary["test/loss"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["optim.warmup_epochs=0.5", "optim.schedule=constant"], [0, 0.25, 0.5, 0.75, 1, 1, 1, 1, 1, 1]),
+        (
+            ["optim.warmup_epochs=0.5", "optim.schedule=cosine", "trainer.max_steps=10"],
+            [0, 0.25, 0.5, 0.75, *((1 + math.cos(math.pi * k / 6)) / 2 for k in range(6))],
+        ),
+        (["optim.schedule=cosine", "trainer.max_steps=10"], [(1 + math.cos(math.pi * k / 10)) / 2 for k in range(10)]),
+        (
+            ["optim.warmup_epochs=1", "optim.schedule=cosine", "trainer.accumulate_grad_batches=2"],
+            [0, 0.25, 0.5, 0.75, 1, 0.5 + 2**0.5 / 4, 0.5, 0.5 - 2**0.5 / 4],
+        ),
+    ],
+)
+def test_the_learning_rate_rises_before_it_follows_the_schedule(options, expected):
+    argv = ["optim.lr=0.01", "trainer.limit_train_batches=8", "trainer.log_every_n_steps=1"]
+    out = run("out=o", *argv, "trainer.max_epochs=2", *options)
+    rates = [float(row["train/lr"]) / 0.01 for row in rows(out) if row["train/lr"]]
+    assert rates[: len(expected)] == pytest.approx(expected)
 
 
 def test_a_run_without_validation_keeps_its_last_state():

@@ -1,8 +1,7 @@
-"""When pictures of a network are made: a spike raster at the end, the loss landscape at chosen epochs."""
+"""Pictures of a run: storing them, and the spike raster at its end."""
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import lightning as L
@@ -13,7 +12,6 @@ from matplotlib.figure import Figure
 
 from app.events import Batch
 from app.probes import figures
-from app.probes.landscape import filter_normalised_direction, loss_along
 from app.readout import first_spike_steps
 
 
@@ -53,50 +51,6 @@ class SpikeRaster(L.Callback):
             panels.append(("target", batch.target_TBN[:, 0].cpu()))
         figure = figures.raster(panels, int(first_N.min()), title, batch.events.time_steps)
         store(figure, self.out / "raster.png", trainer, "raster")
-
-
-class LossLandscape(L.Callback):
-    """Measures the loss on a line through the weights after chosen epochs; 0 is before training.
-
-    Args:
-        out: the run's folder; writes ``landscape/epoch<k>.png`` and ``.csv``.
-        epochs: after how many epochs.
-        points: points on the line.
-        span: how far it reaches each way, in filter-normalised units.
-        samples: validation samples of the fixed batch.
-        seed: of the direction.
-    """
-
-    def __init__(self, out: Path, epochs: list[int], points: int, span: float, samples: int, seed: int) -> None:
-        self.out, self.epochs, self.samples, self.seed = out, set(epochs), samples, seed
-        self.steps = torch.linspace(-span, span, points, dtype=torch.float64).tolist()
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Measure before training if epoch 0 was chosen."""
-        if 0 in self.epochs and trainer.global_step == 0:
-            self._measure(trainer, pl_module, 0)
-
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Measure after a chosen epoch."""
-        if trainer.current_epoch + 1 in self.epochs:
-            self._measure(trainer, pl_module, trainer.current_epoch + 1)
-
-    @rank_zero_only
-    def _measure(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:
-        batch = first_validation_samples(trainer, pl_module, self.samples)
-        parameters = list(pl_module.network.parameters())
-        direction = filter_normalised_direction(parameters, self.seed)
-
-        def loss() -> float:
-            return float(pl_module.loss(pl_module(batch), batch))
-
-        losses = loss_along(loss, parameters, direction, self.steps)
-        folder = self.out / "landscape"
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / f"epoch{epoch}.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([("step", "loss"), *zip(self.steps, losses, strict=True)])
-        title = f"validation loss after {epoch} epochs, {self.samples} samples"
-        store(figures.landscape(self.steps, losses, title), folder / f"epoch{epoch}.png", trainer, "landscape")
 
 
 def first_validation_samples(trainer: L.Trainer, pl_module: L.LightningModule, samples: int) -> Batch:

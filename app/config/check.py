@@ -133,6 +133,11 @@ def _neuron_problems(config: Config) -> Iterator[str]:
         )
     if not neuron.beta_auto and missing:
         yield f"neuron.{missing[0]} is needed with neuron.beta_auto=false: give a number, e.g. neuron.{missing[0]}=1"
+    if config.init == "target_rate" and config.init_bias_center:
+        yield (
+            f"init_bias_center={config.init_bias_center:g} has no effect with init=target_rate, which fits the biases; "
+            "use init_bias_center=0"
+        )
     if not config.network:
         yield "network is empty: give the input shape and at least one layer, e.g. network=[64,fc200,fc10]"
 
@@ -162,11 +167,16 @@ def _optim_problems(config: Config) -> Iterator[str]:
             f"optim.schedule=cosine needs a number of epochs, but trainer.max_epochs={config.trainer.max_epochs}; "
             "use trainer.max_epochs=10 or optim.schedule=constant"
         )
+    if 0 < config.trainer.max_epochs <= optim.warmup_epochs:
+        yield (
+            f"optim.warmup_epochs={optim.warmup_epochs:g} leaves no epoch at the full learning rate with "
+            f"trainer.max_epochs={config.trainer.max_epochs}; lower the former or raise the latter"
+        )
 
 
 def _data_problems(config: Config) -> Iterator[str]:
     data = config.data
-    yield from _augmentation_problems(config)
+    yield from chain(_augmentation_problems(config), _fold_problems(config))
     if config.task not in ("digits", "mnist"):
         return
     if data.latency_min_steps > data.latency_max_steps:
@@ -179,6 +189,16 @@ def _data_problems(config: Config) -> Iterator[str]:
             f"data.latency_max_steps={data.latency_max_steps} is past the last of time_steps={config.time_steps}; "
             "lower it or raise time_steps"
         )
+
+
+def _fold_problems(config: Config) -> Iterator[str]:
+    data = config.data
+    if data.folds is not None and config.task != "nmnist":
+        yield f"data.folds={data.folds} is for task=nmnist; use data.folds=null with task={config.task}"
+    elif data.folds is None and data.fold:
+        yield f"data.fold={data.fold} needs the number of folds; add data.folds=5"
+    elif data.folds is not None and data.fold >= data.folds:
+        yield f"data.fold={data.fold} does not exist: data.folds={data.folds} are counted from 0"
 
 
 def _augmentation_problems(config: Config) -> Iterator[str]:

@@ -75,6 +75,9 @@ class ObjectiveConfig:
     kappa_exp: float = key(0.95, "spike_train loss: share of a spike's trace that is left after one step", ge=0, le=1)
     beta_softmax: float = key(1.0, "latency loss: steepness of the softmax over first-spike times, per step", gt=0)
     lambda_no_spike: float = key(0.1, "latency loss: weight of the share of samples whose label neuron is silent", ge=0)
+    label_smoothing: float = key(
+        0.0, "latency loss: share of the target distribution that is spread evenly over all classes", ge=0, lt=1
+    )
     spike_cost: float = key(0.0, "training loss for each spike that a hidden layer fires before the decision", ge=0)
 
 
@@ -89,6 +92,7 @@ class OptimConfig:
     grad_clip: float | None = key(1e6, "clip every gradient element (or the norm) to this; null = off", gt=0)
     grad_clip_algorithm: Literal["value", "norm"] = key("value", "what grad_clip limits: each element or the norm")
     schedule: Literal["constant", "cosine"] = key("constant", "learning rate over the epochs; cosine falls to 0")
+    warmup_epochs: float = key(0.0, "epochs, or a part of one, in which the learning rate first rises from 0", ge=0)
 
 
 @dataclass
@@ -104,6 +108,8 @@ class DataConfig:
     latency_min_steps: int = key(0, "digits, mnist: step at which the brightest pixel fires", ge=0)
     latency_max_steps: int = key(24, "digits, mnist: step at which the darkest pixel that fires would fire", ge=0)
     duration_ms: int = key(300, "nmnist: length of a recording in ms; one step is duration_ms / time_steps", ge=1)
+    folds: int | None = key(None, "nmnist: cross-validation over Train and Test together in so many folds", ge=2)
+    fold: int = key(0, "nmnist: the fold that is tested, from 0; with data.folds", ge=0)
     first_event_only: bool = key(False, "nmnist: keep the first event of each input only (single-spike coding)")
     event_dropout: float = key(0.0, "probability that an input event of a training sample is dropped", ge=0, lt=1)
     time_jitter_steps: int = key(0, "each event of a training sample moves by up to so many steps, at random", ge=0)
@@ -159,7 +165,7 @@ class ProbesConfig:
     """Measurements besides the metrics."""
 
     raster: bool = key(True, "draw spike rasters of a validation sample")
-    landscape_epochs: list[int] = key([], "epochs after which the loss landscape is drawn", ge=0)
+    landscape_epochs: list[int] = key([], "epochs after which loss and gradients of all rules are compared", ge=0)
     landscape_points: int = key(21, "grid points per direction of the landscape", ge=2)
     landscape_span: float = key(1.0, "reach of the landscape in each direction, in filter-normalised units", gt=0)
     landscape_samples: int = key(64, "samples over which the landscape's loss is averaged", ge=1)
@@ -181,6 +187,12 @@ class Config:
     time_steps: int | None = key(None, "steps per sample; null = by task (nmnist: 300, others: 100)", ge=1, le=32_767)
     network: list[str] | None = key(
         None, "input shape, then fcN, convCcK, apoolP, mpoolP, flatten, e.g. [64,fc200,fc10]; null = by task"
+    )
+    init: Literal["uniform", "target_rate"] = key(
+        "uniform", "initial biases: all by init_bias_center, or fitted so that neurons fire on init_target_share"
+    )
+    init_target_share: float = key(
+        0.5, "init=target_rate: share of the training samples on which each neuron fires at first", gt=0, lt=1
     )
     init_bias_center: float = key(0.0, "initial biases; 1 = silent input lets a neuron fire in mid-window, 0 = no bias")
     out: str | None = key(None, "folder of the run; null = runs/<task>-<rule>-<loss>-s<seed>")

@@ -9,6 +9,8 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from app.data.base import EventDataModule, Split
 from app.data.cache import cached_arrays
 from app.data.checks import check_range
@@ -21,6 +23,7 @@ from app.errors import UserError
 
 PARSER_VERSION = 1
 VAL_SHARE = 6
+FOLD_SEED = 0
 
 
 class NMNISTDataModule(EventDataModule):
@@ -36,6 +39,9 @@ class NMNISTDataModule(EventDataModule):
         val_samples: size of the validation split; by default a sixth of the training recordings (10,000 of 60,000).
         duration_ms: the length of the window.
         first_event_only: each input keeps only its first event (single-spike coding).
+        folds: cross-validation: the recordings of ``Train`` and ``Test`` together are divided into so many parts, alike
+            in labels and whatever the seed; None uses the two as they are.
+        fold: the part that is the test split then; validation samples are taken from the others.
         **loading: see :class:`EventDataModule`.
     """
 
@@ -51,6 +57,8 @@ class NMNISTDataModule(EventDataModule):
         val_samples: int | None = None,
         duration_ms: int = 300,
         first_event_only: bool = False,
+        folds: int | None = None,
+        fold: int = 0,
         **loading: Any,
     ) -> None:
         super().__init__(time_steps=time_steps, **loading)
@@ -61,6 +69,7 @@ class NMNISTDataModule(EventDataModule):
                 f"data.duration_ms = {duration_ms} does not divide into time_steps = {time_steps} bins of whole "
                 f"microseconds: set time_steps to a divisor, for example {duration_ms}."
             )
+        self.folds, self.fold = folds, fold
         self.root, self.cache = Path(root).expanduser(), Path(cache).expanduser()
         self.val_samples = val_samples
         self.binning = Binning(time_steps, int(bin_us), first_event_only)
@@ -70,26 +79,47 @@ class NMNISTDataModule(EventDataModule):
         self._load(split)
 
     def load_train_val(self) -> tuple[EventDataset, EventDataset]:
-        """The recordings in ``Train``, divided by the seed."""
-        arrays = self._load("train")
-        val_samples = len(arrays) // VAL_SHARE if self.val_samples is None else self.val_samples
-        train, val = split_train_val(len(arrays), val_samples, self.seed, f"data.root = {self.root}")
-        dataset = EventDataset(arrays, self.time_steps, self.input_shape)
+        """The recordings in ``Train``, or outside the tested fold, divided by the seed."""
+        dataset = self._samples("train")
+        val_samples = len(dataset) // VAL_SHARE if self.val_samples is None else self.val_samples
+        train, val = split_train_val(len(dataset), val_samples, self.seed, f"data.root = {self.root}")
         return dataset.subset(train), dataset.subset(val)
 
     def load_test(self) -> EventDataset:
-        """The recordings in ``Test``."""
-        return EventDataset(self._load("test"), self.time_steps, self.input_shape)
+        """The recordings in ``Test``, or in the tested fold."""
+        return self._samples("test")
+
+    def _samples(self, split: Split) -> EventDataset:
+        arrays = self._load(split)
+        rows = None if self.folds is None else self._rows_of_fold(arrays.label_S, self.folds)[split]
+        return EventDataset(arrays, self.time_steps, self.input_shape, rows)
+
+    def _rows_of_fold(self, label_S: np.ndarray, folds: int) -> dict[Split, np.ndarray]:
+        from sklearn.model_selection import StratifiedKFold
+
+        rarest = int(np.bincount(label_S)[np.unique(label_S)].min())
+        if folds > rarest:
+            raise UserError(
+                f"data.folds = {folds} needs as many recordings of each digit, but data.root = {self.root} has only "
+                f"{rarest} of one: set data.folds to at most {rarest}."
+            )
+        parts = list(StratifiedKFold(folds, shuffle=True, random_state=FOLD_SEED).split(label_S, label_S))
+        return {"train": parts[self.fold][0], "test": parts[self.fold][1]}
 
     def _load(self, split: Split) -> EventArrays:
+        """The spikes of a split, those of both in cross-validation."""
+        splits: tuple[Split, ...] = (split,) if self.folds is None else ("train", "test")
+        recordings = [recording for name in splits for recording in self._recordings(name)]
+        path = self.cache / f"nmnist-{'-'.join(splits)}-{self._cache_key(recordings)}.events"
+        return cached_arrays(path, lambda: parse_recordings(recordings, self.binning))
+
+    def _recordings(self, split: Split) -> list[Recording]:
         folder = find_folder(self.root, split)
         if folder is None:
             download_recordings(self.root, split)
             folder = find_folder(self.root, split)
             assert folder is not None
-        recordings = list_recordings(folder)
-        path = self.cache / f"nmnist-{split}-{self._cache_key(recordings)}.events"
-        return cached_arrays(path, lambda: parse_recordings(recordings, self.binning))
+        return list_recordings(folder)
 
     def _cache_key(self, recordings: Sequence[Recording]) -> str:
         """16 hex digits over everything that the parsed spikes depend on."""

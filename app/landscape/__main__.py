@@ -22,8 +22,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from app.errors import UserError, run_command
-from app.landscape import measure, write
-from app.landscape.subject import RULES, Subject, load
+from app.landscape.subject import Loaded, load
+from app.probes import measure, write
+from app.report.experiments import public_command
+from app.training.build import RULES
 
 PARTS = ("line", "plane", "fidelity")
 
@@ -36,8 +38,8 @@ class Options:
     points: int = 61
     plane_points: int = 21
     span: float = 0.5
-    smooth: float = 0.05
-    directions: int = 64
+    smooth: float = measure.SMOOTH
+    directions: int = measure.DIRECTIONS
     samples: int = 64
 
 
@@ -52,36 +54,38 @@ def main(argv: list[str]) -> int:
         raise UserError("ckpt= is missing: name a checkpoint, for example ckpt=runs/digits-antlr-latency-s0")
     options = _options({field.name: given.pop(field.name) for field in fields(Options) if field.name in given})
     path, out = Path(given.pop("ckpt")), given.pop("out", None)
-    subject = load(path, [f"{key}={value}" for key, value in given.items()], options.samples)
-    if options.along not in ("random", *subject.rules):
+    loaded = load(path, [f"{key}={value}" for key, value in given.items()], options.samples)
+    if options.along not in ("random", *loaded.subject.rules):
         raise UserError(
             f"along={options.along}: the timing rule has no gradient with loss=count; use another direction"
         )
-    folder = Path(out) if out else subject.path.parent.parent / "landscape"
-    text = "\n".join([f"# {write.heading(subject)}\n", *_measured(subject, options, parts, _made(folder))])
+    folder = Path(out) if out else loaded.path.parent.parent / "landscape"
+    command = public_command(["python", "-m", "app.landscape", *argv])
+    text = "\n".join([f"# {loaded.heading}\n", f"    {command}\n", *_measured(loaded, options, parts, _made(folder))])
     (folder / "landscape.md").write_text(text)
     print(f"{text}\n{folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}")
     return 0
 
 
-def _measured(subject: Subject, options: Options, parts: list[str], folder: Path) -> list[str]:
-    """Do the chosen measurements, write each, and return its table."""
-    seed, tables = subject.config.seed, []
-    if "line" in parts or "plane" in parts:
-        along = measure.direction(subject, options.along, seed)
+def _measured(loaded: Loaded, options: Options, parts: list[str], folder: Path) -> list[str]:
+    """Do the chosen measurements, write each, and return tables and pictures: the verdict first."""
+    subject, seed, texts = loaded.subject, loaded.config.seed, []
+    line, found = None, {}
+    along = measure.direction(subject, options.along, seed)
     if "line" in parts:
         line = measure.line(subject, along, measure.even_steps(options.points, options.span), options.smooth)
-        write.write_line(folder, subject, line, options.along)
-        tables.append(write.line_table(line, options.along))
+        write.write_line(folder, loaded.heading, line, options.along)
+        texts += [write.line_table(line, options.along), "![the loss on a line](line.png)\n"]
     if "plane" in parts:
         across = measure.direction(subject, "random", seed + 1)
         plane = measure.plane(subject, (along, across), measure.even_steps(options.plane_points, options.span))
-        write.write_plane(folder, subject, plane, options.along)
+        write.write_plane(folder, loaded.heading, plane, options.along)
+        texts.append("![the loss on a plane, and where each rule's gradient points](plane.png)\n")
     if "fidelity" in parts:
         found = measure.fidelity(subject, options.directions, options.smooth, seed)
         write.write_fidelity(folder, found)
-        tables.append(write.fidelity_table(found, options.smooth))
-    return tables
+        texts.append(write.fidelity_table(found, options.smooth))
+    return [write.verdict(line, found), *texts] if line or found else texts
 
 
 def _split(argument: str) -> tuple[str, str]:

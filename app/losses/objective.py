@@ -29,6 +29,7 @@ class Objective:
         kappa_exp: what is left of a spike's trace after one step (spike_train).
         beta_softmax: β_softmax, per step (latency).
         lambda_no_spike: λ_ns (latency).
+        label_smoothing: share of the target distribution that is spread evenly over all classes (latency).
     """
 
     name: LossName
@@ -37,11 +38,13 @@ class Objective:
     kappa_exp: float = 0.95
     beta_softmax: float = 1.0
     lambda_no_spike: float = 0.1
+    label_smoothing: float = 0.0
 
     def __call__(self, spikes_TBN: Tensor, times_TBN: Tensor, batch: Batch) -> Tensor:
         """The loss, averaged over the batch, from the two channels of the output layer."""
         if self.name == "latency":
-            return latency_loss(spikes_TBN, times_TBN, batch.label_B, self.beta_softmax, self.lambda_no_spike)
+            constants = (self.beta_softmax, self.lambda_no_spike, self.label_smoothing)
+            return latency_loss(spikes_TBN, times_TBN, batch.label_B, *constants)
         if self.name == "count":
             return count_loss(spikes_TBN, self._target_counts(spikes_TBN, batch))
         target_TBN = batch.target_TBN

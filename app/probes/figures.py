@@ -43,25 +43,6 @@ def raster(layers: Sequence[tuple[str, Tensor]], decision_step: int, title: str,
     return figure
 
 
-def landscape(steps: Sequence[float], losses: Sequence[float], title: str) -> Figure:
-    """The loss on a line through the current point.
-
-    Args:
-        steps: factors of the direction; 0 is the current point.
-        losses: the loss at each.
-        title: of the figure.
-    """
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
-    ax = figure.subplots()
-    ax.plot(steps, losses, color=INK, marker=".", lw=1)
-    ax.axvline(0, color=ACCENT, lw=1)
-    ax.set_xlabel("distance along a filter-normalised random direction (red: current weights)")
-    ax.set_ylabel("loss")
-    _plain(ax)
-    figure.suptitle(title, fontsize=10)
-    return figure
-
-
 def predictions(
     steps: Sequence[float],
     losses: Sequence[float],
@@ -154,4 +135,47 @@ def _arrows(ax: Axes, at: Sequence[float], slopes: Sequence[Sequence[tuple[float
 
 def _plain(ax: Axes) -> None:
     ax.grid(color=GRID, lw=0.5)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def matching(
+    curves: Mapping[str, Sequence[tuple[float, float, float]]],
+    rasters: Mapping[str, tuple[Tensor, Tensor]],
+    title: str,
+) -> Figure:
+    """Spike-train matching: the loss of each rule over training, and below it what one trial fires beside its target.
+
+    Args:
+        curves: for each rule, points (epoch, mean loss, standard deviation over trials).
+        rasters: for each rule, 0/1 output and target spikes [T, N] of one trial.
+        title: of the figure.
+    """
+    figure = Figure(figsize=(9, 6.2), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1.1, 1])
+    ax = top.subplots()
+    for rule, points in curves.items():
+        epochs, means, stds = (list(values) for values in zip(*points, strict=True))
+        ax.plot(epochs, means, color=RULE_COLOURS[rule], lw=1.8, ls=LINES[rule], label=rule)
+        low, high = ([max(m + sign * s, 0) for m, s in zip(means, stds, strict=True)] for sign in (-1, 1))
+        ax.fill_between(epochs, low, high, color=RULE_COLOURS[rule], alpha=0.18, lw=0)
+    ax.set(xlabel="epoch (one step each)", ylabel="loss", ylim=(0, None), xlim=(0, None))
+    ax.legend(frameon=False, fontsize=8)
+    _plain(ax)
+    panels = bottom.subplots(1, len(rasters), sharey=True, squeeze=False)[0]
+    for panel, (rule, (output_TN, target_TN)) in zip(panels, rasters.items(), strict=True):
+        _matched(panel, output_TN, target_TN, RULE_COLOURS[rule])
+        panel.set_title(rule, fontsize=9)
+    panels[0].set_ylabel("output neuron")
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _matched(ax: Axes, output_TN: Tensor, target_TN: Tensor, colour: str) -> None:
+    """Targets as hollow circles, spikes as ticks: a tick in a circle is a spike at the right step."""
+    steps, neurons = target_TN.nonzero(as_tuple=True)
+    ax.scatter(steps.tolist(), neurons.tolist(), s=46, marker="o", fc="none", ec=INK, lw=0.7)
+    steps, neurons = output_TN.nonzero(as_tuple=True)
+    ax.scatter(steps.tolist(), neurons.tolist(), s=50, marker="|", c=colour, lw=1.8, zorder=3)
+    ax.set(xlim=(-2, len(output_TN) + 1), ylim=(output_TN.shape[1] - 0.5, -0.5), xlabel="time step")
+    ax.grid(axis="x", color=GRID, lw=0.5)
     ax.spines[["top", "right"]].set_visible(False)

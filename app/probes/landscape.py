@@ -48,9 +48,6 @@ def measure_along(
         return [_measured(measure, parameters, kept, [(a, direction)]) for a in steps]
 
 
-loss_along = measure_along
-
-
 @torch.no_grad()
 def measure_on_plane(
     measure: Callable[[], Value],

@@ -1,48 +1,50 @@
 """Compare runs: ``python -m app.report RUNS… [-o report.html | table.md | table.csv] [--title TEXT]``.
 
 RUNS are folders below which runs are stored (``runs``), or ``wandb:entity/project`` for a project on W&B's server. The
-page needs no network; ``.md`` and ``.csv`` write the table of settings alone.
+page needs no network; ``.md`` and ``.csv`` write the table of settings alone. Further commands, each with ``--help``:
+
+  python -m app.report results         docs/RESULTS.md: experiments beside published figures
+  python -m app.report spike-trains    a picture of spike-train matching: loss curves and matched rasters
+  python -m app.report workspace       the comparison as a workspace on W&B's server
+
+(A folder of such a name is given as ./results.)
 """
 
 from __future__ import annotations
 
-import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
 
 from app.errors import UserError, run_command
+from app.report.cli import ONLINE, Parser, read_results, write
 from app.report.groups import Group, group
 from app.report.page import page
-from app.report.results import is_of_this_project, result_of
-from app.report.runs import Run, log_files, online_runs, stored_runs
 from app.report.tables import csv_text, markdown
 
-ONLINE = "wandb:"
-
-
-class _Parser(ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}; --help shows how to call app.report")
+COMMANDS = {"results": "results_page", "spike-trains": "spike_trains", "workspace": "workspace"}
+"""Further commands and the modules that hold their ``main``."""
 
 
 def main(argv: list[str]) -> int:
-    """Read runs, write the comparison."""
+    """Read runs, write the comparison; or do what a further command does."""
+    if argv and argv[0] in COMMANDS:
+        return import_module(f"app.report.{COMMANDS[argv[0]]}").main(argv[1:])
     arguments = _arguments(argv)
-    runs = _read(arguments.runs)
-    groups = group(result_of(run) for run in runs)
+    results = read_results(arguments.runs)
+    groups = group(results)
     out = Path(arguments.out)
-    _write(out, _content(out, groups, arguments.title))
+    write(out, _content(out, groups, arguments.title))
     unfinished = sum(one.unfinished for one in groups)
     left_out = f", {unfinished} of them unfinished" if unfinished else ""
-    print(f"{out}: {len(runs)} runs of {len(groups)} settings{left_out}")
+    print(f"{out}: {len(results)} runs of {len(groups)} settings{left_out}")
     return 0
 
 
 def _arguments(argv: Sequence[str]) -> Namespace:
-    usage, _, about = (__doc__ or "").partition("\n")
-    parser = _Parser("python -m app.report", description=f"{usage}\n{about}")
+    parser = Parser("app.report", __doc__)
+    parser.formatter_class = RawDescriptionHelpFormatter
     parser.add_argument("runs", nargs="+", metavar="RUNS", help=f"a folder, or {ONLINE}entity/project")
     parser.add_argument("-o", "--out", default="report.html", help="the file to write: .html, .md or .csv")
     parser.add_argument("--title", default="Spiking networks compared", help="of the page")
@@ -52,36 +54,10 @@ def _arguments(argv: Sequence[str]) -> Namespace:
     return arguments
 
 
-def _read(sources: Sequence[str]) -> list[Run]:
-    online = [source.removeprefix(ONLINE) for source in sources if source.startswith(ONLINE)]
-    folders = [Path(source) for source in sources if not source.startswith(ONLINE)]
-    runs, unreadable = stored_runs(dict.fromkeys(path for folder in folders for path in log_files(folder)))
-    for path in unreadable:
-        print(f"{path} holds no run: it was cut off at its start, or is damaged", file=sys.stderr)
-    stored = {run.id for run in runs}
-    runs += [run for project in online for run in online_runs(project) if run.id not in stored]
-    ours = [run for run in runs if is_of_this_project(run)]
-    if len(ours) < len(runs):
-        print(f"{len(runs) - len(ours)} runs are left out: they name no task, rule and seed", file=sys.stderr)
-    if not ours:
-        raise UserError(
-            f"no W&B run of this project in {', '.join(sources)}: train one first, with tracking.mode=offline or online"
-        )
-    return ours
-
-
 def _content(out: Path, groups: Sequence[Group], title: str) -> str:
     if out.suffix == ".html":
         return page(groups, title)
     return markdown(groups) if out.suffix == ".md" else csv_text(groups)
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"-o {path} cannot be written: {error.strerror}") from None
 
 
 if __name__ == "__main__":

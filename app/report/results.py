@@ -15,7 +15,8 @@ CURVE_POINTS = 160
 """A longer curve is thinned to about so many points for a page."""
 OWN_KEYS = ("config", "seed", "out", "ckpt", "checkpoint_every_s", "engine", "code_version", "tracking", "probes")
 OWN_DOTTED_KEYS = {
-    *("data.root", "data.cache", "data.num_workers", "trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
+    *("data.fold", "data.root", "data.cache", "data.num_workers"),
+    *("trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
     *("trainer.strategy", "trainer.enable_progress_bar", "trainer.log_every_n_steps", "trainer.profiler"),
     *("trainer.detect_anomaly", "trainer.deterministic", "trainer.num_sanity_val_steps"),
 }

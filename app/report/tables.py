@@ -84,11 +84,16 @@ def markdown(groups: Sequence[Group]) -> str:
     for task in dict.fromkeys(group.task for group in groups):
         rows = [group for group in groups if group.task == task]
         columns = measured(rows)
-        lines = [["setting", "trials", *(c.title for c in columns)], ["---", *["---:"] * (len(columns) + 1)]]
-        lines += [[g.label, trials(g), *(written(g, c) for c in columns)] for g in rows]
-        table = "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-        parts.append(f"## {task}\n\n{table}\n")
+        lines = [[g.label, trials(g), *(written(g, c) for c in columns)] for g in rows]
+        table = markdown_table(["setting", "trials", *(c.title for c in columns)], lines)
+        parts.append(f"## {task}\n\n{table}")
     return "\n".join([*parts, f"{NOTE}\n"])
+
+
+def markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first column is text and whose others are numbers."""
+    lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
 
 
 def measured(groups: Sequence[Group]) -> list[Column]:

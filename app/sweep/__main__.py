@@ -1,10 +1,10 @@
 """Search a grid with repeated trials: ``python -m app.sweep [key=value …] [key=value,value …] [trials=N] [jobs=N]``.
 
 A key with several values is an axis of the grid; every combination is trained with ``trials`` seeds (from ``seed=0``
-on, or the seeds of ``seed=0,3,5``). Lists keep their commas: ``network=[64,fc200,fc10],[64,fc50,fc10]``; so does text
-in quotation marks. For example
+on, or the seeds of ``seed=0,3,5``). Several values of ``data.fold`` are trials too, for a cross-validation. Lists keep
+their commas: ``network=[64,fc200,fc10],[64,fc50,fc10]``; so does text in quotation marks. For example
 
-    python -m app.sweep config=mnist_antlr optim.lr=1e-2,1e-3,1e-4 optim.grad_clip=1e6,10,1 trials=16 jobs=2
+  python -m app.sweep config=mnist_antlr optim.lr=1e-2,1e-3,1e-4 optim.grad_clip=1e6,10,1 trials=16 jobs=2
 
 Each run is a W&B run in the group of the sweep, in a folder of its own below ``out`` (default ``runs/sweeps/…``). The
 same command goes on after a stop of any kind: finished runs are kept, interrupted ones go on from their last
@@ -13,7 +13,7 @@ alone.
 
   trials=N                   runs of each option (default 1)
   jobs=N                     runs at the same time (default: one for each core); they share the cores
-  out=FOLDER                 the sweep's folder: runs, logs/, results.csv, results.json
+  out=FOLDER                 the sweep's folder: runs, logs/, command.txt, results.csv, results.json
   --dry-run                  list the commands, run nothing
   --write-wandb-sweep FILE   write the grid for 'wandb sweep FILE' and 'wandb agent', run nothing
 """
@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from app.errors import Interrupted, UserError, run_command
+from app.report.experiments import COMMAND
 from app.report.tables import one as one_value
 from app.sweep.outcome import NAMES, choose, measure, outcomes, store, table, validated, written
 from app.sweep.plan import Plan, Trial, read_plan
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> int:
         print("\n".join(shlex.join(command(trial)) for trial in trials if not is_finished(trial)))
         return 0
     try:
-        return _run(plan, trials)
+        return _run(plan, trials, shlex.join(["python", "-m", "app.sweep", *arguments]))
     except Interrupted as stop:
         raise Interrupted(
             stop.exit_code - 128, "finished runs are kept; the same command goes on with the rest"
@@ -79,11 +80,11 @@ def _write(plan: Plan, file: Path) -> int:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UserError(f"{WRITE} {file} cannot be written: {error.strerror}") from None
-    print(f"{file}: {len(plan.options) * len(plan.seeds)} runs; 'wandb sweep {file}', then 'wandb agent ID' anywhere")
+    print(f"{file}: {len(plan.trials())} runs; 'wandb sweep {file}', then 'wandb agent ID' anywhere")
     return 0
 
 
-def _run(plan: Plan, trials: Sequence[Trial]) -> int:
+def _run(plan: Plan, trials: Sequence[Trial], line: str) -> int:
     left = [trial for trial in trials if not is_finished(trial)]
     jobs = min(plan.jobs or cores(), max(len(left), 1))
     if (plan.jobs or 1) > cores():
@@ -92,6 +93,7 @@ def _run(plan: Plan, trials: Sequence[Trial]) -> int:
         )
     print(_heading(plan, trials, left, jobs), flush=True)
     with sole(plan.out) as lock:
+        (plan.out / COMMAND).write_text(f"{line}\n")
         finished = run_all(left, jobs, lock, _Progress(len(trials), len(left), jobs))
         options = outcomes(trials)
         chosen = choose(options)
@@ -100,7 +102,7 @@ def _run(plan: Plan, trials: Sequence[Trial]) -> int:
     failed = [one for one in finished if one.exit_code]
     if failed:
         print(f"\n{len(failed)} of {len(trials)} runs failed; the same command tries them again:")
-        print("\n".join(f"  {one.trial.label}, seed {one.trial.seed}: {log_of(one.trial)}" for one in failed))
+        print("\n".join(f"  {one.trial.label}: {log_of(one.trial)}" for one in failed))
     print(f"\n{plan.out}: results.csv, results.json, logs/; python -m app.report {plan.out} draws the runs")
     return int(bool(failed))
 
@@ -108,7 +110,7 @@ def _run(plan: Plan, trials: Sequence[Trial]) -> int:
 def _heading(plan: Plan, trials: Sequence[Trial], left: Sequence[Trial], jobs: int) -> str:
     done, begun = len(trials) - len(left), sum((trial.out / "config.yaml").exists() for trial in left)
     known = f"; {done} are finished already, {begun} go on from where they stopped" if done or begun else ""
-    grid = f"{len(plan.options)} options x {len(plan.seeds)} trials = {len(trials)} runs"
+    grid = f"{len(plan.options)} options x {len(trials) // len(plan.options)} trials = {len(trials)} runs"
     return f"{plan.out}: {grid}, {jobs} at a time{known}"
 
 
@@ -129,7 +131,7 @@ class _Progress:
         self.ended += 1
         done = self.ended - (self.total - self.left)
         rest_s = (time.monotonic() - self.start_s) / done * (self.left - done)
-        name = f"[{self.ended:{len(str(self.total))}}/{self.total}] {one.trial.label}, seed {one.trial.seed}"
+        name = f"[{self.ended:{len(str(self.total))}}/{self.total}] {one.trial.label}"
         rest = f"; {_duration(rest_s)} left" if self.left > done else ""
         print(f"{name}: {_result(one)}, {_duration(one.seconds)}{rest}", flush=True)
 

@@ -31,7 +31,7 @@ class Outcome:
     """The trials of one option.
 
     Args:
-        option: the values of the axes.
+        option: the values of the axes among which is chosen.
         trials: all of them.
         finished: those that came to their end.
         measure: what is compared on validation data.

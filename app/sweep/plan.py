@@ -13,6 +13,8 @@ from app.config import Config, load_config
 from app.errors import UserError
 
 OWN = ("out", "trials", "jobs")
+REPEATS = ("data.fold",)
+"""Keys whose values are trials of an option, as seeds are: nobody chooses among the parts of a cross-validation."""
 LONGEST_NAME = 100
 Option = tuple[tuple[str, str], ...]
 """The values of the axes in one point of the grid."""
@@ -24,6 +26,7 @@ class Trial:
 
     Args:
         option: the values of the axes.
+        repeat: what tells it from other trials of the option, beside the seed.
         seed: its seed.
         arguments: everything that ``train.py`` is told.
         config: what that means.
@@ -31,6 +34,7 @@ class Trial:
     """
 
     option: Option
+    repeat: Option
     seed: int
     arguments: tuple[str, ...]
     config: Config
@@ -38,8 +42,8 @@ class Trial:
 
     @property
     def label(self) -> str:
-        """The option as a person would write it."""
-        return label(self.option)
+        """The run as a person would call it: optim.lr=1e-3, data.fold=2, seed 0."""
+        return ", ".join([label(self.option), *(f"{key}={value}" for key, value in self.repeat), f"seed {self.seed}"])
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Plan:
         out: its folder.
         fixed: settings that all runs share.
         axes: the values of each searched key.
+        repeats: the values of keys that make trials, not options, such as the folds of a cross-validation.
         seeds: of the trials of each option.
         jobs: runs at the same time; None for as many as there are cores.
     """
@@ -57,33 +62,35 @@ class Plan:
     out: Path
     fixed: dict[str, str]
     axes: dict[str, tuple[str, ...]]
+    repeats: dict[str, tuple[str, ...]]
     seeds: tuple[int, ...]
     jobs: int | None
 
     @property
     def options(self) -> list[Option]:
         """All points of the grid."""
-        values = itertools.product(*self.axes.values())
-        return [tuple(zip(self.axes, chosen, strict=True)) for chosen in values]
+        return _points(self.axes)
 
     def trials(self) -> list[Trial]:
-        """All runs, seed by seed, so that an unfinished sweep has tried every option equally often.
+        """All runs, seed by seed and fold by fold, so that an unfinished sweep has tried every option equally often.
 
         Raises:
             UserError: an option cannot be trained, or a run's folder holds another run.
         """
         names = _names(self.options)
-        found = [self._trial(option, seed, names[option]) for seed in self.seeds for option in self.options]
+        order = itertools.product(self.seeds, _points(self.repeats), self.options)
+        found = [self._trial(option, repeat, seed, names[option]) for seed, repeat, option in order]
         for trial in found:
             _check_folder(trial)
         return found
 
-    def _trial(self, option: Option, seed: int, name: str) -> Trial:
-        out = self.out / f"{name}-s{seed}"
+    def _trial(self, option: Option, repeat: Option, seed: int, name: str) -> Trial:
+        parts = [name, *filter(None, [_readable(repeat)]), f"s{seed}"]
+        out = self.out / "-".join(parts)
         settings = {"tracking.group": self.out.name, "trainer.enable_progress_bar": "false"}
-        settings |= self.fixed | dict(option) | {"seed": str(seed), "out": str(out)}
+        settings |= self.fixed | dict(option) | dict(repeat) | {"seed": str(seed), "out": str(out)}
         arguments = tuple(f"{key}={value}" for key, value in settings.items())
-        return Trial(option, seed, arguments, load_config(arguments), out)
+        return Trial(option, repeat, seed, arguments, load_config(arguments), out)
 
 
 def read_plan(arguments: Iterable[str]) -> Plan:
@@ -97,11 +104,16 @@ def read_plan(arguments: Iterable[str]) -> Plan:
     if "ckpt" in given:
         raise UserError("ckpt= has no meaning for a sweep, which goes on by itself; leave it out")
     start = given.pop("seed", ("0",))
-    axes = {key: values for key, values in given.items() if len(values) > 1}
+    several = {key: values for key, values in given.items() if len(values) > 1}
+    repeats = {key: several.pop(key) for key in REPEATS if key in several}
     fixed = {key: values[0] for key, values in given.items() if len(values) == 1}
     seeds = _seeds(start, own.get("trials"))
     jobs = _count("jobs", own["jobs"]) if "jobs" in own else None
-    return Plan(Path(own.get("out") or f"runs/sweeps/{_usual_name(given)}"), fixed, axes, seeds, jobs)
+    return Plan(Path(own.get("out") or f"runs/sweeps/{_usual_name(given)}"), fixed, several, repeats, seeds, jobs)
+
+
+def _points(axes: dict[str, tuple[str, ...]]) -> list[Option]:
+    return [tuple(zip(axes, chosen, strict=True)) for chosen in itertools.product(*axes.values())]
 
 
 def _distinct(arguments: Iterable[str]) -> list[str]:
@@ -177,7 +189,7 @@ def _usual_name(given: dict[str, tuple[str, ...]]) -> str:
 
 def _names(options: list[Option]) -> dict[Option, str]:
     """A folder name for each option: readable, and different from all others."""
-    names = {option: _readable(option) for option in options}
+    names = {option: _readable(option) or "trial" for option in options}
     if len(set(names.values())) == len(options) and max(map(len, names.values())) <= LONGEST_NAME:
         return names
     return {option: f"{name[: LONGEST_NAME - 9]}-{_digest(option)}" for option, name in names.items()}
@@ -185,7 +197,7 @@ def _names(options: list[Option]) -> dict[Option, str]:
 
 def _readable(option: Option) -> str:
     text = "_".join(f"{key.rpartition('.')[2]}={value}" for key, value in option)
-    return re.sub(r"[^\w.=+-]+", "-", text).strip("-") or "trial"
+    return re.sub(r"[^\w.=+-]+", "-", re.sub(r"[][{}]", "", text)).strip("-")
 
 
 def _digest(option: Option) -> str:

@@ -16,7 +16,7 @@ def sweep_file(plan: Plan) -> str:
     measure = measure_of(config.task, str(config.readout))
     online = {"tracking.mode": "online", "trainer.enable_progress_bar": "false"}
     fixed = {key: {"value": _typed(value)} for key, value in (online | plan.fixed).items()}
-    axes = {key: {"values": [_typed(value) for value in values]} for key, values in plan.axes.items()}
+    axes = {key: {"values": [_typed(value) for value in values]} for key, values in (plan.axes | plan.repeats).items()}
     seeds = {"seed": {"values": list(plan.seeds)}}
     spec = {
         "program": "train.py",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import lightning as L
 import torch
@@ -17,13 +17,17 @@ from lightning.pytorch.callbacks import Timer
 from app import tracking
 from app.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from app.callbacks.finite_state import FiniteState
+from app.callbacks.landscape import LossLandscape
+from app.callbacks.layer_health import LayerHealth
 from app.callbacks.origin import Origin
-from app.callbacks.pictures import LossLandscape, SpikeRaster
+from app.callbacks.pictures import SpikeRaster
 from app.callbacks.progress import SpikeProgressBar
 from app.callbacks.rank_state import RandomState, RunningMetrics
 from app.callbacks.spike_counts import SpikeCounts
+from app.callbacks.target_rate import TargetRate
 from app.checkpoint import AtomicCheckpoints
 from app.config import Config, to_dict
+from app.config.schema import RuleName
 from app.data.augmentation import Augmentation
 from app.data.base import EventDataModule
 from app.errors import UserError
@@ -36,6 +40,8 @@ from app.rules.rule import Rule, activation, antlr, timing
 from app.training.module import Optimisation, SpikingModule
 from app.training.start import Start
 from app.version import code_version
+
+RULES = get_args(RuleName)
 
 
 def build_neuron(config: Config) -> Neuron:
@@ -59,6 +65,13 @@ def build_rule(config: Config) -> Rule:
     return antlr(how.lambda_act, how.lambda_tim, surrogate, how.min_slope)
 
 
+def compared_rules(config: Config) -> dict[str, Rule]:
+    """All rules that learn from the run's loss, with its settings: those whose gradients can be compared."""
+    names = [name for name in RULES if not (name == "timing" and config.loss == "count")]
+    own = {name: config.learning if name == "activation" else replace(config.learning, variant="srm") for name in names}
+    return {name: build_rule(replace(config, rule=name, learning=own[name])) for name in names}
+
+
 def build_network(config: Config) -> Network:
     """The network with its starting weights, which the global seed decides."""
     neuron = build_neuron(config)
@@ -69,10 +82,9 @@ def build_network(config: Config) -> Network:
 def build_module(config: Config) -> SpikingModule:
     """The LightningModule."""
     o, optim = config.objective, config.optim
-    objective = Objective(
-        config.loss, o.max_target_spikes, o.min_target_spikes, o.kappa_exp, o.beta_softmax, o.lambda_no_spike
-    )
-    how = Optimisation(optim.name, optim.lr, optim.weight_decay, optim.momentum, optim.schedule)
+    latency = (o.beta_softmax, o.lambda_no_spike, o.label_smoothing)
+    objective = Objective(config.loss, o.max_target_spikes, o.min_target_spikes, o.kappa_exp, *latency)
+    how = Optimisation(optim.name, optim.lr, optim.weight_decay, optim.momentum, optim.schedule, optim.warmup_epochs)
     penalty = config.learning.silent_penalty if config.rule == "timing" else 0.0
     network = build_network(config)
     classes = 0 if config.task == "spike_trains" else network.spiking[-1].shape[0]
@@ -131,6 +143,7 @@ def _data_module(config: Config, network: Network) -> EventDataModule:
         from app.data.nmnist import NMNISTDataModule
 
         options = {"duration_ms": d.duration_ms, "first_event_only": d.first_event_only}
+        options |= {"folds": d.folds, "fold": d.fold}
         return NMNISTDataModule(d.root, d.cache, **options, **loading)
     from app.data.spike_trains import SpikeTrainsDataModule
 
@@ -203,12 +216,15 @@ def build_run(start: Start) -> Run:
     best, timer, last = _best_checkpoint(config, out), Timer(), LastCheckpoint(out, config.checkpoint_every_s)
     kept = [Origin(code_version()), RandomState(), RunningMetrics()]
     callbacks: list[L.Callback] = [*kept, SpikeCounts(), FiniteState(), timer, best, last]
+    callbacks.append(LayerHealth())
+    if config.init == "target_rate" and start.step is None:
+        callbacks.append(TargetRate(config.init_target_share))
     p = config.probes
     if p.raster:
         callbacks.append(SpikeRaster(out))
     if p.landscape_epochs:
         line = (p.landscape_points, p.landscape_span, p.landscape_samples)
-        callbacks.append(LossLandscape(out, p.landscape_epochs, *line, config.seed))
+        callbacks.append(LossLandscape(out, p.landscape_epochs, *line, config.seed, compared_rules(config)))
     return Run(start, build_trainer(config, out, callbacks, [metrics]), module, data, best, timer, metrics)
 
 

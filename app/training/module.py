@@ -31,7 +31,8 @@ class Optimisation:
         lr: learning rate at the start.
         weight_decay: the optimiser's weight decay.
         momentum: of ``sgd``.
-        schedule: ``constant``, or ``cosine`` from ``lr`` to 0 over all steps of the run.
+        schedule: ``constant``, or ``cosine`` from ``lr`` to 0 over all steps of the run that are behind the warm-up.
+        warmup_epochs: length of the linear rise from 0 to ``lr`` before that, in epochs; may be a fraction.
     """
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
@@ -39,6 +40,7 @@ class Optimisation:
     weight_decay: float = 0.0
     momentum: float = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
+    warmup_epochs: float = 0.0
 
 
 class SpikingModule(L.LightningModule):
@@ -89,11 +91,14 @@ class SpikingModule(L.LightningModule):
         if not math.isfinite(value):
             raise RunStopped(loss_trouble(self.network).sentence(self.current_epoch, self.global_step))
         self.train_metrics.remember(output, batch.label_B, value)
-        if self.global_step % self.trainer.log_every_n_steps == 0:
+        if self._logs_this_step():
             self._log_step(loss, output, batch)
         if self.silent_penalty:
             loss = loss + self._silence(output)
         return loss + self.spike_cost * spike_cost(output.decision_BL) if self.spike_cost else loss
+
+    def _logs_this_step(self) -> bool:
+        return self.global_step % self.trainer.log_every_n_steps == 0
 
     def _silence(self, output: NetworkOutput) -> Tensor:
         dense = [pair for pair in zip(self.network.spiking, output.layers, strict=True) if pair[0].weight.dim() == 2]
@@ -128,6 +133,8 @@ class SpikingModule(L.LightningModule):
         norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
         if not math.isfinite(norm) and (trouble := gradient_trouble(self.network)):
             raise RunStopped(trouble.sentence(self.current_epoch, self.global_step))
+        if self._logs_this_step():
+            self._log_now({"train/grad_norm_step": norm}, self.global_step)
         if gradient_clip_val is None or norm <= gradient_clip_val:
             return
         if gradient_clip_algorithm == "norm":
@@ -182,13 +189,15 @@ class SpikingModule(L.LightningModule):
         else:
             kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[how.name]
             optimizer = kind(parameters, how.lr, weight_decay=how.weight_decay, fused=True)
-        if how.schedule == "constant":
+        if how.schedule == "constant" and not how.warmup_epochs:
             return {"optimizer": optimizer}
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, cosine(self._total_steps()))
+        warmup_steps = round(how.warmup_epochs * self._epoch_steps())
+        total_steps = self._total_steps() if how.schedule == "cosine" else None
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(warmup_steps, total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _total_steps(self) -> int:
-        """Optimiser steps of the whole run.
+    def _epoch_steps(self) -> int:
+        """Optimiser steps of an epoch.
 
         Not ``trainer.estimated_stepping_batches``: it makes Lightning drop the restored position of the loader
         (lightning issue 20550).
@@ -196,19 +205,36 @@ class SpikingModule(L.LightningModule):
         trainer = self.trainer
         batches, limit = len(trainer.datamodule.train_dataloader()), trainer.limit_train_batches
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-        epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else 1
-        steps = epochs * math.ceil(batches / trainer.accumulate_grad_batches)
-        return max(1, steps if trainer.max_steps < 0 else min(steps, trainer.max_steps))
+        return math.ceil(batches / trainer.accumulate_grad_batches)
+
+    def _total_steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        epochs, most = self.trainer.max_epochs, self.trainer.max_steps
+        steps = (epochs if epochs and epochs > 0 else 1) * self._epoch_steps()
+        return max(1, steps if most < 0 else min(steps, most))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the configuration, so that a checkpoint is enough to rebuild the run."""
         checkpoint["config"] = self.config
 
 
-def cosine(total_steps: int) -> Callable[[int], float]:
-    """The factor (1 + cos(π step / total)) / 2 of the learning rate: 1 at the start, 0 from the last step on."""
+def learning_rate_factor(warmup_steps: int, total_steps: int | None) -> Callable[[int], float]:
+    """The factor of the learning rate in each step, from 0.
+
+    It is step / warm-up while it rises, then 1, or (1 + cos(π x)) / 2 where x goes from 0 at the end of the warm-up to
+    1 at the last step (Loshchilov & Hutter 2017; Goyal et al. 2017 for the warm-up).
+
+    Args:
+        warmup_steps: steps of the linear rise.
+        total_steps: steps of the run, behind which the cosine stays 0; None for a constant rate.
+    """
 
     def factor(step: int) -> float:
-        return (1 + math.cos(math.pi * min(step, total_steps) / total_steps)) / 2
+        if step < warmup_steps:
+            return step / warmup_steps
+        if total_steps is None:
+            return 1.0
+        share = (step - warmup_steps) / max(total_steps - warmup_steps, 1)
+        return (1 + math.cos(math.pi * min(share, 1.0))) / 2
 
     return factor

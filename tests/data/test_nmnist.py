@@ -299,3 +299,30 @@ def test_read_only_root_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(tonic.download_utils, "download_url", download)
     with pytest.raises(UserError, match=r"data\.root"):
         download_recordings(tmp_path / "file", "train")
+
+
+def numbers(dataset) -> list[tuple]:
+    return [tuple(spikes_of(dataset, sample)) for sample in range(len(dataset))]
+
+
+def test_folds_divide_all_recordings_alike_in_labels_and_whatever_the_seed(make_nmnist, tmp_path):
+    root, every, parts = make_nmnist(), [], []
+    for split in ("train", "test"):
+        every += numbers(NMNISTDataModule(root, tmp_path / "cache")._samples(split))
+    for fold in range(3):
+        data = NMNISTDataModule(root, tmp_path / "cache", folds=3, fold=fold, seed=fold, val_samples=10)
+        train, val = data.load_train_val()
+        test = data.load_test()
+        assert (len(train), len(val), len(test)) == (30, 10, 20)
+        assert np.bincount(test.arrays.label_S[test.rows_S]).tolist() == [2] * 10
+        assert sorted(numbers(train) + numbers(val) + numbers(test)) == sorted(every)
+        other_seed = NMNISTDataModule(root, tmp_path / "cache", folds=3, fold=fold, seed=9)
+        assert numbers(other_seed.load_test()) == numbers(test)
+        parts += numbers(test)
+    assert sorted(parts) == sorted(every)
+    assert len(set(every)) == 60
+
+
+def test_more_folds_than_recordings_of_a_digit_are_refused(make_nmnist, tmp_path):
+    with pytest.raises(UserError, match=r"data\.folds to at most 6"):
+        NMNISTDataModule(make_nmnist(), tmp_path / "cache", folds=7).load_test()

@@ -44,11 +44,11 @@ function drawMark(svg, rule, dash) {
   return svg;
 }
 
-/** Ticks at 1, 2 or 5 times a power of ten. */
+/** About so many ticks, at 1, 2 or 5 times a power of ten. */
 function niceTicks(low, high, count) {
   const raw = (high - low) / Math.max(count, 1);
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= raw * 0.999);
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= raw * 0.7);
   const ticks = [];
   for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9 * step; k += 1) ticks.push(Number((k * step).toPrecision(12)));
   return ticks;

@@ -70,7 +70,7 @@ function offerMetrics() {
 function draw() {
   hideTip();
   const groups = shownGroups();
-  drawCurves($("#curves .plot"), groups, $("#curve-metric").value);
+  drawCurves($("#curves .plot"), groups, $("#curve-metric").value, $("#late").checked);
   drawPareto($("#pareto .plot"), groups, state.split, $("#pareto-x").value, $("#pareto-y").value);
   drawTiming($("#timing .plot"), groups, state.split);
   drawLayers($("#layers .plot"), groups, state.split);
@@ -108,7 +108,7 @@ function listen() {
     filterRows();
     draw();
   });
-  all("#charts select").forEach((select) => select.addEventListener("change", draw));
+  all("#charts select, #late").forEach((control) => control.addEventListener("change", draw));
   all("input[name=group]").forEach((input) => input.addEventListener("change", () => {
     state.ticked[input.checked ? "add" : "delete"](Number(input.value));
     draw();

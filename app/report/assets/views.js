@@ -37,7 +37,15 @@ function withSpread([mean, std, n], metric) {
 
 const markOf = (group) => drawMark(el("svg", { class: "mark", "aria-hidden": "true" }), group.rule, group.dash);
 
-function drawCurves(plot, groups, metric) {
+/** Settings with the second half of their curves only: where rules end close together. */
+function secondHalf(groups, metric) {
+  const ends = groups.flatMap((group) => group.runs).map((run) => run.curves[metric]?.at(-1)?.[0] ?? 0);
+  const half = (curves) => ({ [metric]: curves[metric]?.filter((point) => point[0] >= Math.max(...ends) / 2) });
+  return groups.map((group) => ({ ...group, curves: half(group.curves), runs: group.runs.map((run) => ({ ...run, curves: half(run.curves) })) }));
+}
+
+function drawCurves(plot, all, metric, late) {
+  const groups = late ? secondHalf(all, metric) : all;
   const shown = groups.filter((group) => group.runs.some((run) => run.curves[metric]?.length));
   if (!shown.length) return showEmpty(plot, "No ticked setting has such a curve.");
   const runs = shown.flatMap((group) => group.runs).filter((run) => run.curves[metric]);

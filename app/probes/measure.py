@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 from torch import Tensor
 
-from app.landscape.subject import Subject
 from app.probes.fidelity import (
     Agreement,
     agreement,
@@ -22,8 +22,13 @@ from app.probes.fidelity import (
 )
 from app.probes.landscape import filter_normalised_direction, measure_along, measure_on_plane
 from app.probes.spike_changes import SpikeChanges, spike_changes
+from app.probes.subject import Subject
 
 Direction = list[Tensor]
+SMOOTH = 0.05
+"""Half-width of the central differences, and width of the smoothing of the loss, in weight norms."""
+DIRECTIONS = 64
+"""Random directions in which each layer is moved."""
 ARROWS = 9
 """Arrows of the plane, each way."""
 
@@ -39,6 +44,22 @@ def even_steps(points: int, span: float) -> list[float]:
     """An odd number of steps, at least ``points``, from −span to span, with 0 exactly in the middle."""
     half = points // 2
     return [span * k / half for k in range(-half, half + 1)]
+
+
+class Truth(NamedTuple):
+    """How the rises of a predicted loss go with those of the smoothed true loss, over stretches of a line.
+
+    Args:
+        cosine: of the two vectors of rises: whether the shape is right.
+        signs: share of stretches on which both rise or fall.
+        size: length of the predicted rises by that of the true ones: above 1 the prediction is too steep.
+        error: standard error of the cosine as if the stretches were independent, (1 − cosine²) / √n.
+    """
+
+    cosine: float
+    error: float
+    signs: float
+    size: float
 
 
 class _Point(NamedTuple):
@@ -69,14 +90,28 @@ class Line:
         """For each rule, the error of its prediction in standard deviations of the smoothed loss."""
         return {rule: relative_error(values, self.smoothed) for rule, values in self.predicted.items()}
 
-    def signs(self) -> dict[str, float]:
-        """For each rule, the share of stretches on which its prediction and the smoothed loss rise or fall together."""
-        return {rule: _same_sign(values, self.smoothed) for rule, values in self.predicted.items()}
+    @property
+    def near(self) -> float:
+        """Stretches up to here from the current point are near it: a third of the way to the end of the line."""
+        return self.steps[-1] / 3
+
+    def truth(self, rule: str, is_near: bool) -> Truth:
+        """How well a rule's prediction goes with the smoothed loss, near the current point or further out."""
+        kept = [(abs(a + b) / 2 <= self.near) == is_near for a, b in pairwise(self.steps)]
+        rises = [[b - a for (a, b), k in zip(pairwise(v), kept, strict=True) if k] for v in self._both(rule)]
+        return _truth(*rises)
+
+    def _both(self, rule: str) -> tuple[list[float], list[float]]:
+        return self.predicted[rule], self.smoothed
 
 
-def _same_sign(one: list[float], other: list[float]) -> float:
-    rises = [(b - a, d - c) for (a, b), (c, d) in zip(pairwise(one), pairwise(other), strict=True)]
-    return sum(first * second > 0 for first, second in rises) / len(rises)
+def _truth(predicted: list[float], true: list[float]) -> Truth:
+    sizes = math.hypot(*predicted), math.hypot(*true)
+    signs = sum(p * t > 0 for p, t in zip(predicted, true, strict=True)) / (len(true) or 1)
+    if not all(sizes):
+        return Truth(math.nan, math.nan, signs, math.nan)
+    cosine = sum(p * t for p, t in zip(predicted, true, strict=True)) / (sizes[0] * sizes[1])
+    return Truth(cosine, (1 - cosine**2) / math.sqrt(len(true)), signs, sizes[0] / sizes[1])
 
 
 def line(subject: Subject, along: Direction, steps: list[float], width: float) -> Line:
@@ -91,7 +126,7 @@ def line(subject: Subject, along: Direction, steps: list[float], width: float) -
 
     def look() -> _Point:
         slopes = {rule: slope(subject.gradient(rule), along) for rule in subject.rules}
-        return _Point(subject.loss(), slopes, [a.dense_spikes().bool() for a in subject.output().layers])
+        return _Point(subject.loss(), slopes, subject.spikes())
 
     points = measure_along(look, subject.parameters, along, steps)
     losses = [point.loss for point in points]

@@ -1,0 +1,194 @@
+"""Write docs/RESULTS.md: ``python -m app.report results [-o FILE] [--experiments FILE] [--findings FILE]``.
+
+Every experiment of the experiments file becomes a section: the command, the seeds, the code that ran it, mean ± std of
+what came out, and the published figures beside. Findings are written by hand in a file of their own, which becomes the
+first section. Experiments whose folders hold no runs are listed with their commands.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from app.errors import UserError
+from app.report.cli import Parser, read_results, write
+from app.report.experiments import Experiment, published, read_experiments
+from app.report.groups import Group, group
+from app.report.intervals import CONFIDENCE, fold_means, t_interval, wilson_interval
+from app.report.tables import COLUMNS, MISSING, markdown_table, trials, written
+
+TOGETHER = ("accuracy_first", "accuracy_count")
+"""Left out of the tables, which show the accuracy by the setting's own readout and say which that is."""
+HEAD = """# Results
+
+Written by `python -m app.report results` from the stored runs; do not edit (findings: [{findings}]({findings})). Mean ±
+standard deviation over finished trials. Validation numbers are those of each trial's best epoch by validation, test
+numbers belong to that epoch; the test split was read once in each run. Accuracy is by the setting's readout: the class
+that fires first, or the one that fires most (count). Decision spikes: spikes of all non-input neurons until the first
+output spike; spikes per sample: in the whole window.
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Read the runs of all experiments and write the page."""
+    parser = Parser("app.report results", __doc__)
+    parser.add_argument("-o", "--out", default="docs/RESULTS.md", help="the file to write")
+    parser.add_argument("--experiments", default="docs/experiments.yaml", help="what is shown")
+    parser.add_argument("--findings", default="docs/FINDINGS.md", help="what was written by hand")
+    arguments = parser.parse_args(argv)
+    experiments, out = read_experiments(Path(arguments.experiments)), Path(arguments.out)
+    write(out, results_text(experiments, Path(arguments.findings), out))
+    run = sum(map(_has_runs, experiments))
+    print(f"{out}: {run} of {len(experiments)} experiments; the others have no runs here")
+    return 0
+
+
+def results_text(experiments: Sequence[Experiment], findings: Path, out: Path) -> str:
+    """The whole page.
+
+    Args:
+        experiments: its sections.
+        findings: Markdown to begin with, if the file exists.
+        out: where the page will be; links in included files are made relative to it.
+    """
+    parts = [HEAD.format(findings=posixpath.relpath(findings.as_posix(), out.parent.as_posix()))]
+    if findings.is_file():
+        parts.append(included(findings, out.parent))
+    waiting = [one for one in experiments if not _has_runs(one)]
+    parts += [
+        _section(one, out.parent, group(read_results([str(one.folder)]))) for one in experiments if one not in waiting
+    ]
+    if waiting:
+        commands = "\n\n".join(f"{one.title}: {one.about}\n\n{_code(one)}" for one in waiting)
+        parts.append(f"## Not run here\n\n{commands}\n")
+    return "\n".join(parts)
+
+
+def _has_runs(experiment: Experiment) -> bool:
+    return any(experiment.folder.rglob("run-*.wandb"))
+
+
+def _code(experiment: Experiment) -> str:
+    return f"    {experiment.shown_command}"
+
+
+def _section(experiment: Experiment, base: Path, groups: Sequence[Group]) -> str:
+    parts = [f"## {experiment.title}\n", *([f"{experiment.about.strip()}\n"] if experiment.about else [])]
+    parts += [f"{_code(experiment)}\n", f"{_origin(groups)}\n", _table(experiment, groups)]
+    parts += [f"{line}\n" for line in (*_folds(experiment, groups), *_published_besides(experiment, groups))]
+    for name in experiment.include:
+        if not Path(name).is_file():
+            raise UserError(f"{experiment.title}: include: {name} does not exist; run the command that writes it")
+        parts.append(included(Path(name), base, lower=2))
+    return "\n".join(parts)
+
+
+def _origin(groups: Sequence[Group]) -> str:
+    results = [result for one in groups for result in one.finished]
+    seeds = sorted({result.seed for result in results})
+    versions = sorted({str(result.settings.get("code_version", "unknown")) for result in results})
+    unfinished = sum(one.unfinished for one in groups)
+    left_out = f"; {unfinished} unfinished" if unfinished else ""
+    return f"{len(results)} finished runs{left_out}; seeds {_ranges(seeds)}; code {', '.join(versions) or MISSING}."
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """0-4, 7."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else f"{p[0]}" for p in parts) or MISSING
+
+
+def _table(experiment: Experiment, groups: Sequence[Group]) -> str:
+    chosen = _chosen(groups) if experiment.choose else list(groups)
+    columns = [c for c in COLUMNS if c.name not in TOGETHER and any(g.spread(c.split, c.name).n for g in groups)]
+    if any(c.name == "accuracy" for c in columns):
+        columns = [c for c in columns if c.name != "loss"]
+    has_published = any(_published(experiment, one) for one in groups)
+    heading = ["setting", "readout", "trials", *(c.title for c in columns), *(["published"] if has_published else [])]
+    rows = []
+    for one in groups:
+        cells = [MISSING if c.split == "test" and one not in chosen else written(one, c) for c in columns]
+        label = f"**{one.label}** (chosen)" if experiment.choose and one in chosen else one.label
+        beside = ["; ".join(_published(experiment, one)) or MISSING] if has_published else []
+        rows.append([label, _readout(one), trials(one), *cells, *beside])
+    note = "\nChosen: best mean validation of its rule; test numbers are shown for the chosen alone.\n"
+    return markdown_table(heading, rows) + (note if experiment.choose else "")
+
+
+def _readout(one: Group) -> str:
+    return one.measure.name.removeprefix("accuracy_")
+
+
+def _chosen(groups: Sequence[Group]) -> list[Group]:
+    """The first complete setting of each task and rule: groups come sorted by validation."""
+    best: dict[tuple[str, str], Group] = {}
+    for one in groups:
+        if one.finished and not one.unfinished:
+            best.setdefault((one.task, one.rule), one)
+    return list(best.values())
+
+
+def _matches(one: Group, settings: dict) -> bool:
+    have = one.results[0].settings
+    return all(have.get(key) == value for key, value in settings.items())
+
+
+def _figures(row: dict) -> str:
+    spikes = f" at {row['spikes']} spikes" if "spikes" in row else ""
+    return f"{row['accuracy']}{spikes}"
+
+
+def _published(experiment: Experiment, one: Group) -> list[str]:
+    rows = [row for name in experiment.published for row in published()[name].rows if "settings" in row]
+    return [_figures(row) for row in rows if _matches(one, row["settings"])]
+
+
+def _published_besides(experiment: Experiment, groups: Sequence[Group]) -> list[str]:
+    """Sources, and the published figures that stand beside none of our settings."""
+    lines = []
+    for name in experiment.published:
+        table = published()[name]
+        rest = [r for r in table.rows if "settings" not in r or not any(_matches(g, r["settings"]) for g in groups)]
+        listed = "; ".join(f"{row['name']}: {_figures(row)}" for row in rest)
+        lines.append(f"Published ({table.source}){f'; not in the table: {listed}' if listed else ''}.")
+    return lines
+
+
+def _folds(experiment: Experiment, groups: Sequence[Group]) -> list[str]:
+    lines = []
+    for one in groups:
+        means = fold_means(one.finished, "accuracy")
+        if len(means) > 1:
+            mean, interval = sum(means) / len(means), _shares(t_interval(means))
+            line = f"{one.label}, cross-validation over {len(means)} folds: mean test accuracy {100 * mean:.2f} %; "
+            line += f"{CONFIDENCE:.0%} interval {interval} (Student's t over the folds' means)"
+            if experiment.recordings:
+                wilson = _shares(wilson_interval(mean, experiment.recordings))
+                line += f", {wilson} (Wilson, the {experiment.recordings} recordings, each tested once)"
+            lines.append(f"{line}.")
+    return lines
+
+
+def _shares(interval: tuple[float, float]) -> str:
+    low, high = (100 * min(max(end, 0.0), 1.0) for end in interval)
+    return f"{low:.2f}-{high:.2f} %"
+
+
+def included(path: Path, base: Path, lower: int = 1) -> str:
+    """A Markdown file as part of a page in ``base``: headings so many levels lower, links relative to the page."""
+    text = re.sub(r"^(#+ )", rf"{'#' * lower}\1", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    shift = posixpath.relpath(path.parent.as_posix(), base.as_posix())
+
+    def link(found: re.Match) -> str:
+        target = found[2]
+        outside = re.match(r"[a-z]+:|[#/]", target)
+        return f"{found[1]}({target if outside else posixpath.normpath(posixpath.join(shift, target))})"
+
+    return re.sub(r"(!?\[[^\]]*\])\(([^)\s]+)\)", link, text).rstrip() + "\n"

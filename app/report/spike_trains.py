@@ -1,0 +1,106 @@
+"""Spike-train matching in a picture: ``python -m app.report spike-trains RUNS… [-o docs/spike_trains.md]``.
+
+For each rule, the setting with the best validation: loss over training, mean and standard deviation over trials, and
+the spikes of one trial beside its target. Writes a Markdown file with a table, and the picture beside it (.png).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from app.errors import UserError
+from app.report.cli import Parser, read_results, write
+from app.report.groups import Group, Spread, group, spread
+from app.report.results import Result, thin
+from app.report.tables import markdown_table, percent, short
+
+TASK = "spike_trains"
+WINDOW_STEPS = 2
+"""A spike so many steps from its target counts as near."""
+POINTS = 400
+
+
+def main(argv: list[str]) -> int:
+    """Read the runs, rebuild their networks, write table and picture."""
+    parser = Parser("app.report spike-trains", __doc__)
+    parser.add_argument("runs", nargs="+", metavar="RUNS", help="folders of stored runs")
+    parser.add_argument("-o", "--out", default="docs/spike_trains.md", help="the Markdown file to write")
+    arguments = parser.parse_args(argv)
+    out = Path(arguments.out)
+    if out.suffix != ".md":
+        raise UserError(f"-o {out}: the name must end with .md; the picture gets the same name with .png")
+    groups = _best(group(result for result in read_results(arguments.runs) if result.task == TASK), arguments.runs)
+    trains = {one.rule: [matched(result) for result in one.finished] for one in groups}
+    write(out, _text(groups, trains, out.with_suffix(".png").name))
+    _draw(groups, trains, out.with_suffix(".png"))
+    print(f"{out}, {out.with_suffix('.png')}: {sum(len(one.finished) for one in groups)} runs")
+    return 0
+
+
+def _best(groups: Sequence[Group], sources: Sequence[str]) -> list[Group]:
+    """The first setting of each rule with finished trials: groups come sorted by validation."""
+    best: dict[str, Group] = {}
+    for one in groups:
+        if one.finished:
+            best.setdefault(one.rule, one)
+    if not best:
+        raise UserError(f"no finished run of task={TASK} in {', '.join(sources)}: train one first")
+    return list(best.values())
+
+
+def matched(result: Result) -> tuple[Tensor, Tensor]:
+    """What the run's best network fires, and what it should fire: 0/1 spikes [T, 1, N].
+
+    Raises:
+        UserError: the run has no checkpoint beside its log.
+    """
+    import torch
+
+    from app.training.trained import load_trained
+
+    folder = next((p for p in Path(result.run.sources[-1]).parents if (p / "checkpoints").is_dir()), None)
+    if folder is None:
+        raise UserError(f"{result.run.name}: its checkpoint is not beside its log; give the folder of the runs")
+    trained = load_trained(folder, [])
+    trained.data.setup("fit")
+    batch = trained.data.val_set.__getitems__([0])
+    with torch.no_grad():
+        return trained.module.eval()(batch).spikes_TBN, batch.target_TBN
+
+
+def _text(groups: Sequence[Group], trains: dict[str, list[tuple[Tensor, Tensor]]], picture: str) -> str:
+    rows = [[one.rule, str(len(one.finished)), *_row(one, trains[one.rule])] for one in groups]
+    heading = ["rule", "trials", "loss", "exact", f"near (up to {WINDOW_STEPS} steps)", "missing", "too many"]
+    return (
+        "Target spikes that the best network by validation fires at the very step, or near it, or misses, and spikes "
+        "that have no target, as shares of the target spikes; mean ± standard deviation over trials.\n\n"
+        f"{markdown_table(heading, rows)}\n"
+        f"![loss curves and matched rasters of {', '.join(one.rule for one in groups)}]({picture})\n"
+    )
+
+
+def _row(one: Group, trains: Sequence[tuple[Tensor, Tensor]]) -> list[str]:
+    from app.probes.spike_changes import spike_changes
+
+    changes = [(spike_changes(target, output, WINDOW_STEPS), float(target.sum())) for output, target in trains]
+    names = ("kept", "shifted", "removed", "created")
+    shares = [spread(getattr(change, name) / total for change, total in changes) for name in names]
+    return [short(one.spread("val", "loss")), *(percent(share) for share in shares)]
+
+
+def _draw(groups: Sequence[Group], trains: dict[str, list[tuple[Tensor, Tensor]]], path: Path) -> None:
+    from app.probes.figures import matching
+
+    curves = {one.rule: [_point(x, value) for x, value in thin(one.curve("train/loss"), POINTS)] for one in groups}
+    shown = {rule: tuple(spikes[:, 0] for spikes in pairs[0]) for rule, pairs in trains.items()}
+    trials, seed = {len(one.finished) for one in groups}, groups[0].finished[0].seed
+    title = f"spike-train matching: mean and spread of {'/'.join(map(str, trials))} trials; below, seed {seed} "
+    title += "(circles: target, ticks: spikes)"
+    matching(curves, shown, title).savefig(path, dpi=110)
+
+
+def _point(epoch: float, value: Spread) -> tuple[float, float, float]:
+    return epoch, value.mean, value.std if value.n > 1 else 0.0
