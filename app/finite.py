@@ -74,7 +74,7 @@ def state_trouble(network: Network, moments: Iterable[Tensor], time_steps: int) 
         if largest > torch.finfo(layer.weight.dtype).max:
             size = max(drive / layer.fan_in, bias)
             what = f"the membrane potential of layer {number} may not be finite"
-            return Trouble(what, f"its weights or biases have grown to {size:.2g}")
+            return Trouble(what, f"weights or biases of {size:.2g}, times neuron.beta_v")
     if not _is_finite(moments):
         return Trouble("the optimiser's state is not finite", "gradients whose squares overflow; see optim.grad_clip")
     return None
