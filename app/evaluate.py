@@ -1,7 +1,9 @@
 """Test a checkpoint on its task's test split: ``python -m app.evaluate ckpt=<file or run folder> [key=value …]``.
 
 The settings are those that the checkpoint holds, changed by the other arguments (for example ``data.root=``). With
-``out=FOLDER`` the metrics are written to ``FOLDER/evaluation.json`` too.
+``out=FOLDER`` the metrics are written to ``FOLDER/evaluation.json`` too. With ``--until-decision`` each sample stops at
+its first output spike, as a device would that has its answer: faster, and what is reported then (first-spike accuracy,
+decision spikes, time of the decision) is the same.
 """
 
 from __future__ import annotations
@@ -16,22 +18,30 @@ from app.training.folder import make_folder
 from app.training.summary import metrics_table
 from app.training.trained import load_trained
 
+UNTIL_DECISION = "--until-decision"
+OF_THE_DECISION = ("test/accuracy_first", "test/decision_spikes", "test/time_to_first_spike_steps")
+
 
 def main(argv: list[str]) -> int:
     """Evaluate; prints the table of metrics."""
     if "--help" in argv or "-h" in argv:
         print(f"{__doc__}\n{help_text()}")
         return 0
+    stop = UNTIL_DECISION in argv
+    argv = [argument for argument in argv if argument != UNTIL_DECISION]
     arguments = parse_arguments(argv)
     if "ckpt" not in arguments:
         raise UserError("ckpt= is missing: name a checkpoint, for example ckpt=runs/digits-antlr-latency-s0")
     overrides = [a for a in argv if not a.removeprefix("--").startswith("ckpt=")]
     trained = load_trained(Path(str(arguments["ckpt"])), overrides)
     config = trained.config
+    trained.module.stops_at_decision = stop
     trainer = build_trainer(config, Path(config.out), [], [])
     print(f"{config.task}: {trained.path} ({config.rule} rule, after {trained.epochs} epochs), reading the test split")
     trainer.test(trained.module, datamodule=trained.data, verbose=False)
     values = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
+    if stop:
+        values = {key: values[key] for key in OF_THE_DECISION if key in values}
     if trainer.is_global_zero:
         print(metrics_table(values))
         if "out" in arguments:

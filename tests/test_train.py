@@ -114,6 +114,11 @@ def test_evaluate_repeats_the_test_of_the_run(capsys):
     again = json.loads(Path("again/evaluation.json").read_text())
     assert again == {key: value for key, value in summary.items() if key.startswith("test/")}
     assert "accuracy by first spike" in capsys.readouterr().out
+    assert evaluate.main([f"ckpt={out}", "out=decided", "--until-decision"]) == 0
+    decided = json.loads(Path("decided/evaluation.json").read_text())
+    assert set(decided) == {"test/accuracy_first", "test/decision_spikes", "test/time_to_first_spike_steps"}
+    assert decided.items() <= again.items()
+    assert "spikes per sample" not in capsys.readouterr().out.replace("decision spikes per sample", "")
 
 
 @pytest.mark.parametrize(

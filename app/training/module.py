@@ -54,6 +54,9 @@ class SpikingModule(L.LightningModule):
         spike_cost: what each decision spike of a hidden layer adds to the loss, 0 for none.
         classes: number of classes, 0 in a task without labels.
         config: the resolved configuration as plain containers, stored in every checkpoint.
+
+    Attributes:
+        stops_at_decision: run a test sample only to its first output spike; metrics of later steps are meaningless then.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class SpikingModule(L.LightningModule):
         self.network, self.objective, self.optimisation = network, objective, optimisation
         self.silent_penalty, self.spike_cost = silent_penalty, spike_cost
         self.config = config or {}
+        self.stops_at_decision = False
         sizes = [math.prod(layer.shape) for layer in network.spiking]
         self.train_metrics = SpikeMetrics(sizes, classes)
         self.val_metrics = SpikeMetrics(sizes, classes)
@@ -150,7 +154,7 @@ class SpikingModule(L.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the test metrics."""
-        output = self(batch)
+        output = self.network(batch.events, self.stops_at_decision)
         self._measure(self.test_metrics, output, batch)
 
     def _measure(self, metrics: SpikeMetrics, output: NetworkOutput, batch: Batch) -> None:
