@@ -56,7 +56,7 @@ class SpikingModule(L.LightningModule):
         config: the resolved configuration as plain containers, stored in every checkpoint.
 
     Attributes:
-        stops_at_decision: run a test sample only to its first output spike; metrics of later steps are meaningless then.
+        stops_at_decision: run a test sample only to its first output spike; what comes later is not measured.
     """
 
     def __init__(
