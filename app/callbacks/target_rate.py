@@ -19,7 +19,7 @@ class TargetRate(L.Callback):
     """Fits the biases of a new network before its first step; a function of the seed alone.
 
     Args:
-        share: the share of samples on which a neuron is to fire at least once.
+        share: the share of samples on which a hidden neuron is to fire at least once.
         samples: training samples on which the biases are fitted, the first in the order of the first epoch.
     """
 
@@ -36,7 +36,9 @@ class TargetRate(L.Callback):
 
 @torch.no_grad()
 def fit_biases(network: Network, events: SpikeEvents, share: float) -> None:
-    """Set all biases so that each neuron (each channel of a convolution) fires on a share of the samples.
+    """Set all biases so that each hidden neuron (each channel of a convolution) fires on a share of the samples.
+
+    Output neurons are made to fire on all of them: a silent one has no spike time from which to learn.
 
     Layer by layer, as LSUV does with weight scales (Mishkin & Matas 2016), and neuron by neuron, as threshold balancing
     does (Diehl et al. 2015). Biases are shifted, weights are not scaled: weights have both signs, so that no scale
@@ -47,14 +49,15 @@ def fit_biases(network: Network, events: SpikeEvents, share: float) -> None:
     Args:
         network: its biases are overwritten.
         events: input spikes of real samples.
-        share: the target, between 0 and 1.
+        share: the target of hidden neurons, between 0 and 1.
     """
+    last = len(network.spiking) - 1
     reach = REACH * network.neuron.threshold / network.neuron.beta_bias
     for depth, layer in enumerate(network.spiking):
         low, high = (torch.full_like(layer.bias, end) for end in (-reach, reach))
         for _ in range(HALVINGS):
             layer.bias.copy_((low + high) / 2)
-            fires = firing_share(network, events, depth) >= share
+            fires = firing_share(network, events, depth) >= (share if depth < last else 1)
             low, high = torch.where(fires, low, layer.bias), torch.where(fires, layer.bias, high)
         layer.bias.copy_(high)
 

@@ -192,7 +192,7 @@ class Config:
         "uniform", "initial biases: all by init_bias_center, or fitted so that neurons fire on init_target_share"
     )
     init_target_share: float = key(
-        0.5, "init=target_rate: share of the training samples on which each neuron fires at first", gt=0, lt=1
+        0.5, "init=target_rate: share of the training samples on which each hidden neuron fires at first", gt=0, lt=1
     )
     init_bias_center: float = key(0.0, "initial biases; 1 = silent input lets a neuron fire in mid-window, 0 = no bias")
     out: str | None = key(None, "folder of the run; null = runs/<task>-<rule>-<loss>-s<seed>")
