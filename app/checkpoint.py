@@ -68,6 +68,8 @@ def _check_weights(path: Path, weights: dict[str, Any]) -> None:
     for name, value in weights.items():
         if not isinstance(name, str) or not isinstance(value, torch.Tensor):
             raise UserError(f"ckpt={path}: not a checkpoint of this project, {name!r} is no tensor; use another one")
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise UserError(f"ckpt={path}: {name} claims more numbers than the file holds; use another one")
         if value.is_floating_point() and not math.isfinite(value.sum(dtype=torch.float64)):
             raise UserError(f"ckpt={path}: {name} holds numbers that are not finite; use an earlier checkpoint")
 
@@ -81,7 +83,7 @@ def _check_optimisers(path: Path, content: dict[str, Any]) -> None:
                 shapes = {tuple(m.shape) for m in moments.values() if isinstance(m, torch.Tensor)}
                 if not shapes <= {(), tuple(weights[index].shape)}:
                     raise ValueError(index)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError):
         raise UserError(f"ckpt={path}: its optimiser's state does not fit its weights; use another one") from None
 
 

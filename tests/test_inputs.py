@@ -72,6 +72,8 @@ def test_moments_of_another_shape_than_their_weights_are_refused(tmp_path):
         ({"global_step": True}, "'global_step' is no count"),
         ({"config": [1]}, "'config' is no dict"),
         ({"optimizer_states": {}}, "'optimizer_states' is no list"),
+        ({"optimizer_states": [{"state": {0: torch.zeros(3)}}]}, "optimiser's state does not fit"),
+        ({"state_dict": {"network.layers.0.weight": torch.zeros(1).expand(2**40)}}, "claims more numbers than"),
         ({"state_dict": {"network.layers.0.weight": 1.0}}, "is no tensor"),
         ({"state_dict": {"network.layers.0.weight": torch.full((4, 64), float("nan"))}}, "not finite"),
     ],

@@ -153,7 +153,7 @@ def use_archive(value: Archive, folder: Path) -> None:
     target.mkdir()
     path = target / "train.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        for name, mode in dict(value.members).items():  # each name once
+        for name, mode in {zipfile.ZipInfo(name).filename: (name, mode) for name, mode in value.members}.values():
             info = zipfile.ZipInfo(name)
             info.external_attr = mode << 16
             archive.writestr(info, recording_bytes([(1, 2, 3, 1)]))
