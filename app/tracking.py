@@ -61,9 +61,11 @@ class RunLogger(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Add numbers or media to the row of a step."""
-        values = dict(metrics) if step is None else {**metrics, "trainer/global_step": step}
-        self._guard(lambda: self.experiment.log(values, step=step))
+        """Add numbers or media to the row of a step, or to the newest row, which wandb would otherwise end."""
+        if step is None:
+            self._guard(lambda: self.experiment.log(dict(metrics), step=self.experiment.step))
+        else:
+            self._guard(lambda: self.experiment.log({**metrics, "trainer/global_step": step}, step=step))
 
     @rank_zero_only
     def log_image(self, key: str, images: list[Any], step: int | None = None, **options: Any) -> None:

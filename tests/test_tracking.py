@@ -82,6 +82,14 @@ def test_the_history_is_what_metrics_csv_holds():
     assert any("train/loss" in row and "val/loss" in row for row in history(log))
 
 
+def test_pictures_do_not_displace_the_numbers_of_their_epoch():
+    probes = ["probes.landscape_epochs=[0,1,2]", "probes.landscape_points=3", "probes.landscape_samples=8"]
+    run("out=o", OFFLINE, "probes.raster=true", *probes)
+    (log,) = sessions(Path("o"))
+    assert history(log) == as_history("o")
+    assert sum("landscape" in name for row in finished(log).history for name in row) >= 3
+
+
 def test_a_resumed_run_is_the_same_run_without_gaps_or_repeats(monkeypatch):
     run("out=whole", OFFLINE)
     with monkeypatch.context() as patch:

@@ -35,7 +35,8 @@ SETTINGS = [
 ]
 """Everything that a run can do, often: workers, W&B, checkpoints, validations, pictures."""
 EVERY_S = 5.0
-STOP_S = 120.0
+STOP_S = 600.0
+"""A process that has just begun to start may take so long to stop on a busy machine."""
 ONE_CORE = {"OMP_NUM_THREADS": "1"}
 
 

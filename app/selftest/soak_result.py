@@ -123,10 +123,17 @@ def _counted(samples: list[Sample]) -> list[list[Sample]]:
     if len(lives) == 1:
         points = [[s] for s in samples if s.time_s >= WARM_UP * samples[-1].time_s]
     else:
-        points = [[s for s in life if s.age_s >= WARM_UP * life[-1].age_s] for life in lives[1:] if len(life) > 2]
+        points = [trained for life in lives[1:] if (trained := _trained(life))]
     if len(points) < 3:
         raise RunStopped(f"{samples[0].run}: too few samples to see whether anything grows; use more --minutes")
     return points
+
+
+def _trained(life: list[Sample]) -> list[Sample]:
+    """The samples of a life after its first checkpoint and its warm-up."""
+    begun = [s for s in life if s.step > life[0].step]
+    warm = begun[0].age_s + WARM_UP * (begun[-1].age_s - begun[0].age_s) if begun else 0.0
+    return [s for s in begun if s.age_s >= warm]
 
 
 def _finding(
