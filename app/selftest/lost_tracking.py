@@ -41,7 +41,7 @@ def after_sync(out: Path) -> list[dict[str, float]]:
     """
     session = sessions(out)[-1]
     with WandbServer() as server:
-        command = [sys.executable, "-m", "wandb", "sync", "--include-synced", str(session.parent)]
+        command = [sys.executable, "-m", "wandb", "sync", "--include-synced", str(session.parent.resolve())]
         done = subprocess.run(
             command, env=os.environ | server.environment, capture_output=True, text=True, timeout=SYNC_S, cwd=out
         )
