@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -78,7 +79,11 @@ class RunLogger(WandbLogger):
 
         def finish() -> None:
             self.experiment.summary.update(dict(summary))
+            folder, began_s = Path(self.experiment.dir).parent, time.monotonic()
             self.experiment.finish(exit_code=exit_code)
+            if time.monotonic() - began_s >= FINISH_SECONDS:
+                how = f"wandb sync --no-skip-online {os.path.relpath(folder)}"
+                warn(f"W&B did not take everything within {FINISH_SECONDS:.0f} s; send the rest later: {how}")
 
         self._guard(finish)
 

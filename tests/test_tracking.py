@@ -86,7 +86,8 @@ def test_pictures_do_not_displace_the_numbers_of_their_epoch():
     probes = ["probes.landscape_epochs=[0,1,2]", "probes.landscape_points=3", "probes.landscape_samples=8"]
     run("out=o", OFFLINE, "probes.raster=true", *probes)
     (log,) = sessions(Path("o"))
-    assert history(log) == as_history("o")
+    kept = [{k: v for k, v in row.items() if not k.startswith(("landscape", "raster"))} for row in history(log)]
+    assert kept == as_history("o")
     assert sum("landscape" in name for row in finished(log).history for name in row) >= 3
 
 
@@ -139,7 +140,7 @@ def test_a_server_that_does_not_take_the_run_does_not_stop_it(mood, monkeypatch,
 
 
 @pytest.mark.parametrize("mood", ["well", "mute"])
-def test_a_server_that_goes_away_does_not_hold_the_run_up(mood, monkeypatch):
+def test_a_server_that_goes_away_does_not_hold_the_run_up(mood, monkeypatch, capsys):
     monkeypatch.setattr(tracking, "FINISH_SECONDS", 3.0)
     with WandbServer() as server:
         for name, value in server.environment.items():
@@ -154,6 +155,7 @@ def test_a_server_that_goes_away_does_not_hold_the_run_up(mood, monkeypatch):
         run("out=o", "tracking.mode=online")
     close_service()
     assert time.monotonic() - began_s < 60
+    assert "wandb sync --no-skip-online o/wandb/run-" in capsys.readouterr().err
     assert after_sync(Path("o")) == as_history("o")
 
 

@@ -41,7 +41,15 @@ def after_sync(out: Path) -> list[dict[str, float]]:
     """
     session = sessions(out)[-1]
     with WandbServer() as server:
-        command = [sys.executable, "-m", "wandb", "sync", "--include-synced", str(session.parent.resolve())]
+        command = [
+            sys.executable,
+            "-m",
+            "wandb",
+            "sync",
+            "--include-synced",
+            "--no-skip-online",
+            str(session.parent.resolve()),
+        ]
         done = subprocess.run(
             command, env=os.environ | server.environment, capture_output=True, text=True, timeout=SYNC_S, cwd=out
         )
@@ -104,7 +112,7 @@ def server_dies(bench: Bench) -> Outcome:
         server.mood = "mute"
         server.close()
         ended = bench.end_of(child)
-    return _judged(bench, "deserted", ended, "W&B")
+    return _judged(bench, "deserted", ended, "did not take everything")
 
 
 def service_dies(bench: Bench) -> Outcome:
