@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import time
@@ -155,6 +156,7 @@ def _logger(config: Config, settings: dict[str, Any], out: Path, mode: str, rows
     import wandb
 
     os.environ["WANDB_DATA_DIR"] = str(out / "wandb" / "data")  # artifacts stay in the run's folder
+    logging.raiseExceptions = False  # on a full disk wandb's own log would print tracebacks
     os.environ["WANDB_ERROR_REPORTING"] = "false"  # statistics about wandb itself, which hold up the end of a run
     (out / "wandb" / "data").mkdir(parents=True, exist_ok=True)
     shown = {key: value for key, value in settings.items() if key not in ("out", "ckpt", "tracking", "config")}
