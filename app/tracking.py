@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -61,9 +63,11 @@ class RunLogger(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Add numbers or media to the row of a step."""
-        values = dict(metrics) if step is None else {**metrics, "trainer/global_step": step}
-        self._guard(lambda: self.experiment.log(values, step=step))
+        """Add numbers or media to the row of a step, or to the newest row, which wandb would otherwise end."""
+        if step is None:
+            self._guard(lambda: self.experiment.log(dict(metrics), step=self.experiment.step))
+        else:
+            self._guard(lambda: self.experiment.log({**metrics, "trainer/global_step": step}, step=step))
 
     @rank_zero_only
     def log_image(self, key: str, images: list[Any], step: int | None = None, **options: Any) -> None:
@@ -76,7 +80,11 @@ class RunLogger(WandbLogger):
 
         def finish() -> None:
             self.experiment.summary.update(dict(summary))
+            folder, began_s = Path(self.experiment.dir).parent, time.monotonic()
             self.experiment.finish(exit_code=exit_code)
+            if time.monotonic() - began_s >= FINISH_SECONDS:
+                how = f"wandb sync --no-skip-online {os.path.relpath(folder)}"
+                warn(f"W&B did not take everything within {FINISH_SECONDS:.0f} s; send the rest later: {how}")
 
         self._guard(finish)
 
@@ -148,6 +156,7 @@ def _logger(config: Config, settings: dict[str, Any], out: Path, mode: str, rows
     import wandb
 
     os.environ["WANDB_DATA_DIR"] = str(out / "wandb" / "data")  # artifacts stay in the run's folder
+    logging.raiseExceptions = False  # on a full disk wandb's own log would print tracebacks
     os.environ["WANDB_ERROR_REPORTING"] = "false"  # statistics about wandb itself, which hold up the end of a run
     (out / "wandb" / "data").mkdir(parents=True, exist_ok=True)
     shown = {key: value for key, value in settings.items() if key not in ("out", "ckpt", "tracking", "config")}
@@ -204,4 +213,8 @@ def _logged_in() -> bool:
     """Whether wandb knows a key; asks nobody."""
     import wandb
 
-    return wandb.login(prompt=False, verify=False)
+    try:
+        return wandb.login(prompt=False, verify=False)
+    except Exception as error:  # a key that cannot be one
+        warn(f"W&B: {_reason(error)}")
+        return False

@@ -5,7 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,12 @@ from run_tools import FAST, checkpoint, rows
 
 from app.config import from_dict
 from app.selftest import __main__ as selftest
+from app.selftest.bench import Bench
+from app.selftest.dying_processes import DDP, DEATH_S, has_gone, one_of_two_dies, second_process
 from app.training.build import build_module
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
-DDP = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
 TRAIN = str(ROOT / "train.py")
 
 
@@ -86,68 +86,26 @@ def test_validation_metrics_are_the_same_and_there_is_one_run():
                      "checkpoints/previous.ckpt"}  # fmt: skip
 
 
-class Endless:
-    """A run of two processes that does not end by itself."""
-
-    def __init__(self, out: str) -> None:
-        argv = [*arguments("trainer.max_epochs=100000", *DDP), f"out={out}"]
-        self.log = Path(f"{out}.log").open("w+")  # noqa: SIM115
-        command = [sys.executable, TRAIN, *argv]
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log, start_new_session=True)
-        while not (Path(out) / "checkpoints/last.ckpt").exists():
-            time.sleep(0.1)
-            assert self.process.poll() is None, self.printed()
-
-    def second(self) -> int:
-        """The process id of rank 1."""
-        found = subprocess.run(
-            ["ps", "--ppid", str(self.process.pid), "-o", "pid=,args="], capture_output=True, text=True
-        )
-        return next(int(line.split()[0]) for line in found.stdout.splitlines() if "train.py" in line)
-
-    def printed(self) -> str:
-        self.log.seek(0)
-        return self.log.read()
-
-
-def ended(pid: int, seconds: float) -> bool:
-    """Whether a process is gone, or a zombie, within some seconds."""
-    for _ in range(int(seconds / 0.1)):
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.1)
-    return False
-
-
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_dying_process_ends_the_job_with_a_message(victim):
-    run = Endless("o")
-    first, second = run.process.pid, run.second()
-    os.kill((first, second)[victim], signal.SIGKILL)
-    try:
-        assert run.process.wait(30) != 0
-        assert ended(second, 30)
-    finally:
-        subprocess.run(["kill", "-KILL", "--", f"-{first}"], capture_output=True)
-    printed = run.printed()
-    assert (
-        "one of them has ended; go on with: python train.py ckpt=last out=o" in printed
-        or "terminated with code" in printed
+def test_a_dying_process_ends_the_job_with_a_message(victim, tmp_path):
+    bench = Bench(tmp_path)
+    ended, gone, step = one_of_two_dies(bench, victim)
+    assert ended.code not in (0, None)
+    assert ended.seconds < DEATH_S
+    assert gone
+    assert "one of them has ended; go on with: python train.py ckpt=last out=" in ended.printed or (
+        victim and "terminated with code" in ended.printed
     )
-    train("ckpt=last", "out=o", "trainer.max_epochs=1000", f"trainer.max_steps={checkpoint('o')['global_step'] + 3}")
+    train("ckpt=last", f"out=rank{victim}", f"trainer.max_steps={step + 3}")
 
 
-def test_sigterm_to_the_first_process_saves_and_stops_both():
-    run = Endless("o")
-    second = run.second()
-    run.process.send_signal(signal.SIGTERM)
-    assert run.process.wait(30) == 143
-    assert ended(second, 10)
-    assert run.printed().count("go on with: python train.py ckpt=last out=o") == 1
-    assert "Traceback" not in run.printed()
+def test_sigterm_to_the_first_process_saves_and_stops_both(tmp_path):
+    with Bench(tmp_path).begun("o", "trainer.max_epochs=100000", *DDP) as child:
+        second = second_process(child)
+        assert child.end(signal.SIGTERM, 30) == 143
+        assert has_gone(second, 10)
+    assert child.printed().count("go on with: python train.py ckpt=last out=") == 1
+    assert "Traceback" not in child.printed()
 
 
 def test_killed_and_resumed_on_two_processes(capsys):
@@ -155,21 +113,40 @@ def test_killed_and_resumed_on_two_processes(capsys):
     assert "2 kills: nothing was lost" in capsys.readouterr().out
 
 
-def test_the_launch_line_of_torchrun_with_two_nodes_of_one_process():
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    line = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1"]
-    nodes = arguments(
-        "out=nodes", "trainer.accelerator=cpu", "trainer.strategy=ddp", "trainer.devices=1", "trainer.num_nodes=2"
-    )
-    commands = [
-        [sys.executable, *line, f"--master-port={port}", f"--node-rank={rank}", TRAIN, *nodes] for rank in (0, 1)
+        return free.getsockname()[1]
+
+
+NODES = ("trainer.accelerator=cpu", "trainer.strategy=ddp", "trainer.devices=1", "trainer.num_nodes=2")
+
+
+def check_two_nodes(commands: list[list[str]], environments: list[dict[str, str]]) -> None:
+    """Start a process on each of two "nodes" of this machine; together they are one run on two processes."""
+    children = [
+        subprocess.Popen(c, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | e)
+        for c, e in zip(commands, environments, strict=True)
     ]
-    children = [subprocess.Popen(c, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for c in commands]
     printed = [child.communicate(timeout=120)[0] for child in children]
     assert [child.returncode for child in children] == [0, 0], printed
     assert "accuracy by first spike" in printed[0]
     assert "accuracy by first spike" not in printed[1]
     train(*arguments("out=two", *DDP))
     assert rows("nodes") == rows("two")
+
+
+def test_the_launch_line_of_torchrun_with_two_nodes_of_one_process():
+    line = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1"]
+    line += [f"--master-port={free_port()}"]
+    nodes = arguments("out=nodes", *NODES)
+    commands = [[sys.executable, *line, f"--node-rank={rank}", TRAIN, *nodes] for rank in (0, 1)]
+    check_two_nodes(commands, [{}, {}])
+
+
+def test_the_launch_line_of_slurm_with_two_nodes_of_one_process():
+    """What srun tells its processes, without SLURM."""
+    job = {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1"}
+    job |= {"SLURM_NNODES": "2", "SLURM_NODELIST": "localhost", "SLURM_LOCALID": "0", "MASTER_PORT": str(free_port())}
+    nodes = [{**job, "SLURM_PROCID": str(rank), "SLURM_NODEID": str(rank)} for rank in (0, 1)]
+    check_two_nodes([[sys.executable, TRAIN, *arguments("out=nodes", *NODES)]] * 2, nodes)

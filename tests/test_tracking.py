@@ -1,12 +1,8 @@
 """W&B keeps what a run logs, and never stops it."""
 
-import json
 import os
 import signal
-import struct
-import subprocess
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,6 +10,9 @@ import pytest
 from run_tools import resume, rows, run
 
 from app import tracking
+from app.report.runs import Run, read_log, stored_runs
+from app.selftest.lost_tracking import after_sync, numbers, services_of, sessions
+from app.selftest.wandb_server import WandbServer
 from app.training.module import SpikingModule
 
 wandb = pytest.importorskip("wandb")
@@ -37,60 +36,28 @@ class Cut(BaseException):
     """Stands for SIGKILL."""
 
 
-def records(path: Path) -> Iterator[object]:
-    """The records of a ``.wandb`` file: a LevelDB log of protobuf messages."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    data, position, parts = path.read_bytes(), 7, []
-    while position + 7 <= len(data):
-        left = 32768 - position % 32768
-        if left < 7:
-            position += left
-            continue
-        _, size, kind = struct.unpack_from("<IHB", data, position)
-        position += 7
-        if position + size > len(data) or (kind, size) == (0, 0):
-            return
-        parts.append(data[position : position + size])
-        position += size
-        if kind in (1, 4):
-            yield Record.FromString(b"".join(parts))
-            parts = []
-
-
-def finished(path: Path) -> list[object]:
-    """The records of a session that was closed; its service writes the last of them a little later."""
+def finished(path: Path) -> Run:
+    """A session that was closed; its service writes the end of it a little later."""
     for _ in range(100):
-        found = list(records(path))
-        if found and found[-1].WhichOneof("record_type") in ("exit", "final", "footer"):
-            return found
+        session = read_log(path)
+        if session is not None and session.exit_code is not None:
+            return session
         time.sleep(0.1)
     raise AssertionError(f"{path} has no end")
 
 
 def history(path: Path) -> list[dict[str, float]]:
     """The rows of a session, without W&B's own columns and media."""
-    found = []
-    for record in finished(path):
-        if record.WhichOneof("record_type") == "history":
-            items = {"/".join(item.nested_key) or item.key: json.loads(item.value_json) for item in record.history.item}
-            numbers = {k: float(v) for k, v in items.items() if isinstance(v, int | float) and not k.startswith("_")}
-            found.append(numbers)
-    return found
-
-
-def sessions(out: str) -> list[Path]:
-    return sorted(Path(out).glob("wandb/offline-run-*/run-*.wandb"), key=lambda path: path.stat().st_mtime)
+    return [numbers(row) for row in finished(path).history]
 
 
 def ids(out: str) -> set[str]:
-    return {path.stem.removeprefix("run-") for path in sessions(out)}
+    return {path.stem.removeprefix("run-") for path in sessions(Path(out))}
 
 
 def as_history(out: str) -> list[dict[str, float]]:
     """What ``metrics.csv`` holds, in the form of W&B's history."""
-    numbers = [{name: float(value) for name, value in row.items() if value} for row in rows(out)]
-    return [{("trainer/global_step" if k == "step" else k): v for k, v in row.items()} for row in numbers]
+    return [{name: float(value) for name, value in row.items() if value} for row in rows(out)]
 
 
 def cut_at_step(monkeypatch, step, action):
@@ -110,9 +77,18 @@ def cut():
 
 def test_the_history_is_what_metrics_csv_holds():
     run("out=o", OFFLINE)
-    (log,) = sessions("o")
+    (log,) = sessions(Path("o"))
     assert history(log) == as_history("o")
     assert any("train/loss" in row and "val/loss" in row for row in history(log))
+
+
+def test_pictures_do_not_displace_the_numbers_of_their_epoch():
+    probes = ["probes.landscape_epochs=[0,1,2]", "probes.landscape_points=3", "probes.landscape_samples=8"]
+    run("out=o", OFFLINE, "probes.raster=true", *probes)
+    (log,) = sessions(Path("o"))
+    kept = [{k: v for k, v in row.items() if not k.startswith(("landscape", "raster"))} for row in history(log)]
+    assert kept == as_history("o")
+    assert sum("landscape" in name for row in finished(log).history for name in row) >= 3
 
 
 def test_a_resumed_run_is_the_same_run_without_gaps_or_repeats(monkeypatch):
@@ -123,24 +99,74 @@ def test_a_resumed_run_is_the_same_run_without_gaps_or_repeats(monkeypatch):
             run("out=part", OFFLINE, "checkpoint_every_s=1000")
     close_service()
     resume("part")
-    assert len(sessions("part")) == 2
+    assert len(sessions(Path("part"))) == 2
     assert len(ids("part")) == 1
-    assert history(sessions("part")[-1]) == history(sessions("whole")[0]) == as_history("part")
+    assert history(sessions(Path("part"))[-1]) == history(sessions(Path("whole"))[0]) == as_history("part")
+    ((merged,), unreadable) = stored_runs(sessions(Path("part")))
+    assert ([numbers(row) for row in merged.history], unreadable) == (as_history("part"), [])
 
 
-def service() -> int:
-    found = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "pid=,comm="], capture_output=True, text=True)
-    return next(int(line.split()[0]) for line in found.stdout.splitlines() if "wandb-core" in line)
+def test_an_online_run_that_is_resumed_sends_every_row_once(monkeypatch):
+    with WandbServer() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        with monkeypatch.context() as patch:
+            cut_at_step(patch, 12, cut)
+            with pytest.raises(Cut):
+                run("out=o", "tracking.mode=online", "checkpoint_every_s=1000")
+        close_service()
+        resume("o")
+        ((name, lines),) = server.history.items()
+        assert ids("o") == {name}
+        assert [numbers(row) for row in server.rows(name)] == as_history("o")
+        assert sorted(lines) == list(range(len(lines)))
+
+
+def test_a_run_without_network_can_be_synchronised_later():
+    run("out=o", OFFLINE)
+    finished(sessions(Path("o"))[0])
+    assert after_sync(Path("o")) == as_history("o")
+
+
+@pytest.mark.parametrize("mood", ["mute", "refusing"])
+def test_a_server_that_does_not_take_the_run_does_not_stop_it(mood, monkeypatch, capsys):
+    monkeypatch.setattr(tracking, "START_SECONDS", 2.0)
+    with WandbServer(mood) as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        run("out=o", "tracking.mode=online")
+    assert "cannot start online" in capsys.readouterr().err
+    assert history(sessions(Path("o"))[-1]) == as_history("o")
+
+
+@pytest.mark.parametrize("mood", ["well", "mute"])
+def test_a_server_that_goes_away_does_not_hold_the_run_up(mood, monkeypatch, capsys):
+    monkeypatch.setattr(tracking, "FINISH_SECONDS", 3.0)
+    with WandbServer() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+
+        def leave():
+            server.mood = mood
+            server.close()
+
+        cut_at_step(monkeypatch, 5, leave)
+        began_s = time.monotonic()
+        run("out=o", "tracking.mode=online")
+    close_service()
+    assert time.monotonic() - began_s < 60
+    assert "wandb sync --no-skip-online o/wandb/run-" in capsys.readouterr().err
+    assert after_sync(Path("o")) == as_history("o")
 
 
 def test_a_killed_service_is_replaced_and_nothing_is_missing(monkeypatch, capsys):
     run("out=whole", OFFLINE)
     close_service()
-    cut_at_step(monkeypatch, 5, lambda: os.kill(service(), signal.SIGKILL))
+    cut_at_step(monkeypatch, 5, lambda: os.kill(services_of(os.getpid())[0], signal.SIGKILL))
     run("out=o", OFFLINE)
     assert "going on with a new offline session" in capsys.readouterr().err
     assert rows("o") == rows("whole")
-    assert history(sessions("o")[-1]) == as_history("o")
+    assert history(sessions(Path("o"))[-1]) == as_history("o")
     assert len(ids("o")) == 1
 
 
@@ -175,7 +201,7 @@ def test_online_without_a_key_is_stored_offline(monkeypatch, capsys):
     monkeypatch.setattr(tracking, "_logged_in", lambda: False)
     run("out=o", "tracking.mode=online")
     assert "not logged in, the run is stored offline" in capsys.readouterr().err
-    assert history(sessions("o")[0]) == as_history("o")
+    assert history(sessions(Path("o"))[0]) == as_history("o")
 
 
 def test_nothing_private_is_stored(tmp_path, monkeypatch):

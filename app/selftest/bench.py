@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -74,12 +74,21 @@ class Bench:
     """
 
     folder: Path
+    children: list[Child] = field(default_factory=list)
 
     def start(self, name: str, *settings: str, before: tuple[str, ...] = (), **environment: str) -> Child:
         """Start a run, or go on with it if ``ckpt=`` is among the settings."""
         given = {setting.split("=")[0] for setting in settings}
         usual = [] if "ckpt" in given else [s for s in SETTINGS if s.split("=")[0] not in given]
-        return Child(self.folder / name, [*usual, *settings], {**OFFLINE_WORLD, **environment}, before)
+        child = Child(self.folder / name, [*usual, *settings], {**OFFLINE_WORLD, **environment}, before)
+        self.children.append(child)
+        return child
+
+    def kill(self) -> None:
+        """End all processes that are left."""
+        for child in self.children:
+            if child.process.poll() is None:
+                child.kill()
 
     def train(self, name: str, *settings: str, before: tuple[str, ...] = (), **environment: str) -> Ended:
         """Start a run and wait until it ends."""

@@ -17,7 +17,7 @@ import torch
 
 from app.checkpoint import BEST, CHECKPOINTS, LAST, PREVIOUS, read_checkpoint
 from app.errors import UserError
-from app.selftest.bench import Bench, Outcome
+from app.selftest.bench import Bench, Outcome, wait_for
 from app.selftest.digest import digest
 
 CUTS = 200
@@ -120,7 +120,7 @@ def with_code(bench: Bench) -> Outcome:
     loads = [
         _Calls(os.system, f"touch {harm}"),
         *(_Calls(eval, source), _Calls(exec, source), _Calls(open, str(harm), "w"), _Calls(os.mkdir, str(harm))),
-        *(_Calls(torch.load, str(harm)), _Calls(getattr, os, "system"), _Calls(pickle.loads, nested)),
+        *(_Calls(torch.load, str(harm)), _Calls(__import__, "antigravity"), _Calls(pickle.loads, nested)),
     ]
     path = bench.folder / "harmful.ckpt"
     refused = 0
@@ -135,9 +135,11 @@ def with_code(bench: Bench) -> Outcome:
 def last_damaged(bench: Bench) -> Outcome:
     """Newest checkpoint damaged after a kill."""
     with bench.begun("fallback") as child:
-        child.kill()
+        wait_for((child.out / CHECKPOINTS / PREVIOUS).exists, child)
     last = bench.folder / "fallback" / CHECKPOINTS / LAST
-    last.write_bytes(last.read_bytes()[:-1000])
+    content = last.read_bytes()
+    last.unlink()  # it may just be the same file as the one before
+    last.write_bytes(content[:-1000])
     ended = bench.train("fallback", "ckpt=last")
     warned = "is damaged and was set aside" in ended.warning("last.ckpt")
     same = ended.code == 0 and bench.is_whole("fallback")

@@ -30,11 +30,11 @@ def one_of_two_dies(bench: Bench, victim: int) -> tuple[Ended, bool, int]:
         second = second_process(child)
         os.kill((child.process.pid, second)[victim], signal.SIGKILL)
         ended = bench.end_of(child, DEATH_S)
-        gone = _gone(second, DEATH_S - ended.seconds)
+        gone = has_gone(second, DEATH_S - ended.seconds)
     return ended, gone, int(read_checkpoint(child.out / CHECKPOINTS / LAST)["global_step"])
 
 
-def _gone(pid: int, seconds: float) -> bool:
+def has_gone(pid: int, seconds: float) -> bool:
     """Whether a process has ended within some seconds."""
     end_s = time.monotonic() + seconds
     while usage_of(pid) is not None:

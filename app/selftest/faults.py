@@ -75,11 +75,16 @@ def _tried(faults: Sequence[Fault], folder: Path, jobs: int) -> Iterator[tuple[F
     have_namespaces = lost_disks.namespaces()
     with ThreadPoolExecutor(jobs) as pool:
         outcomes = {f: pool.submit(f, bench) for f in faults if have_namespaces or f not in IN_NAMESPACES}
-        for fault in faults:
-            if fault in outcomes:
-                yield fault, _outcome(outcomes[fault].result, folder)
-            else:
-                yield fault, Outcome("not here", "needs Linux with user namespaces (unshare)", True)
+        try:
+            for fault in faults:
+                if fault in outcomes:
+                    yield fault, _outcome(outcomes[fault].result, folder)
+                else:
+                    yield fault, Outcome("not here", "needs Linux with user namespaces (unshare)", True)
+        except BaseException:  # Ctrl-C: leave nothing running
+            pool.shutdown(wait=False, cancel_futures=True)
+            bench.kill()
+            raise
 
 
 def _outcome(result: Callable[[], Outcome], folder: Path) -> Outcome:

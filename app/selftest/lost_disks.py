@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,8 @@ from app.files import PARTIAL
 from app.selftest.bench import Bench, Ended, Outcome
 from app.selftest.digest import digest
 
-LIMIT = """import os, resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
+LIMIT_BYTES = 5000
+"""Less than a checkpoint has."""
 NAMESPACE = ("unshare", "--map-root-user", "--mount", "sh", "-c")
 SMALL_DISK = """
 mount -t tmpfs -o size="$1" tmpfs "$2" || exit 99
@@ -53,11 +51,11 @@ def _stopped(bench: Bench, name: str, ended: Ended, words: str) -> Outcome:
 
 
 def size_limit(bench: Bench) -> Outcome:
-    """File size limit (RLIMIT_FSIZE)."""
-    path = bench.whole / "metrics.csv"
-    size = max(path.stat().st_size - 1000, (bench.whole / CHECKPOINTS / LAST).stat().st_size + 1000)
-    before = (sys.executable, "-c", LIMIT, str(size))
-    return _stopped(bench, "limited", bench.train("limited", before=before), "cannot be written")
+    """File size limit of the system, set while training."""
+    with bench.begun("limited") as child:
+        resource.prlimit(child.process.pid, resource.RLIMIT_FSIZE, (LIMIT_BYTES, LIMIT_BYTES))
+        ended = bench.end_of(child)
+    return _stopped(bench, "limited", ended, "cannot be written")
 
 
 def full_disk(bench: Bench) -> Outcome:
@@ -67,7 +65,7 @@ def full_disk(bench: Bench) -> Outcome:
     kept.mkdir()
     size = sum(path.stat().st_size for path in bench.whole.rglob("*") if path.is_file())
     ended = bench.train("full", before=(*NAMESPACE, SMALL_DISK, "sh", str(size), str(mounted), str(kept)))
-    return _stopped(bench, "full-kept", ended, "cannot be written (No space left on device)")
+    return _stopped(bench, "full-kept", ended, "cannot be written")
 
 
 def read_only_later(bench: Bench) -> Outcome:

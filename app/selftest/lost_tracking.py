@@ -41,7 +41,15 @@ def after_sync(out: Path) -> list[dict[str, float]]:
     """
     session = sessions(out)[-1]
     with WandbServer() as server:
-        command = [sys.executable, "-m", "wandb", "sync", "--include-synced", str(session.parent)]
+        command = [
+            sys.executable,
+            "-m",
+            "wandb",
+            "sync",
+            "--include-synced",
+            "--no-skip-online",
+            str(session.parent.resolve()),
+        ]
         done = subprocess.run(
             command, env=os.environ | server.environment, capture_output=True, text=True, timeout=SYNC_S, cwd=out
         )
@@ -104,20 +112,20 @@ def server_dies(bench: Bench) -> Outcome:
         server.mood = "mute"
         server.close()
         ended = bench.end_of(child)
-    return _judged(bench, "deserted", ended, "W&B")
+    return _judged(bench, "deserted", ended, "did not take everything")
 
 
 def service_dies(bench: Bench) -> Outcome:
     """W&B's service is killed while training."""
     with bench.begun("served", OFFLINE) as child:
         services: list[int] = []
-        wait_for(lambda: bool(services.extend(_services(child.process.pid)) or services), child)
+        wait_for(lambda: bool(services.extend(services_of(child.process.pid)) or services), child)
         os.kill(services[0], signal.SIGKILL)
         ended = bench.end_of(child)
     return _judged(bench, "served", ended, "W&B failed")
 
 
-def _services(pid: int) -> list[int]:
+def services_of(pid: int) -> list[int]:
     """The processes of W&B's service below a process."""
     return [p for p in children_of(pid) if b"wandb-core" in Path(f"/proc/{p}/cmdline").read_bytes()]
 

@@ -6,7 +6,7 @@ they start (data worker, W&B's service), are written to a table every few second
 
 - memory grows by more than 64 bytes for each training step (an empty Python dict: the least that a leak would lose) and
   1 % (what allocators keep or return as it comes),
-- or file handles or threads become more: the least number of each, as some come and go all the time.
+- or file handles or threads become more: the least number of each half is compared, as some come and go all the time.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ SETTINGS = [
 ]
 """Everything that a run can do, often: workers, W&B, checkpoints, validations, pictures."""
 EVERY_S = 5.0
-STOP_S = 120.0
+STOP_S = 600.0
+"""A process that has just begun to start may take so long to stop on a busy machine."""
 ONE_CORE = {"OMP_NUM_THREADS": "1"}
 
 

@@ -17,7 +17,7 @@ HEAD = ("run", "what", "after warm-up", "at the end", "per hour", "may grow by",
 WARM_UP = 1 / 6
 """Share of the time, and of each life of the resumed run, that does not count."""
 END = 1 / 5
-"""Share of the counted time that is averaged for its start and for its end."""
+"""Share of the counted time over which memory is averaged for its start and its end; of counts the least of a half."""
 BYTES_PER_STEP = 64
 NOISE = 0.01
 MIB = 2**20
@@ -110,9 +110,10 @@ class Finding:
 
 def judge(samples: Sequence[Sample]) -> list[Finding]:
     """All measures of all runs."""
+    points = {name: _counted([s for s in samples if s.run == name]) for name in dict.fromkeys(s.run for s in samples)}
     return [
-        _finding(name, what, _counted(list(of_run)), measure, is_memory)
-        for name, of_run in groupby(sorted(samples, key=lambda s: (s.run, s.time_s)), key=lambda s: s.run)
+        _finding(name, what, of_run, measure, is_memory)
+        for name, of_run in points.items()
         for what, (measure, is_memory) in MEASURES.items()
     ]
 
@@ -123,10 +124,17 @@ def _counted(samples: list[Sample]) -> list[list[Sample]]:
     if len(lives) == 1:
         points = [[s] for s in samples if s.time_s >= WARM_UP * samples[-1].time_s]
     else:
-        points = [[s for s in life if s.age_s >= WARM_UP * life[-1].age_s] for life in lives[1:] if len(life) > 2]
+        points = [trained for life in lives[1:] if (trained := _trained(life))]
     if len(points) < 3:
         raise RunStopped(f"{samples[0].run}: too few samples to see whether anything grows; use more --minutes")
     return points
+
+
+def _trained(life: list[Sample]) -> list[Sample]:
+    """The samples of a life after its first checkpoint and its warm-up."""
+    begun = [s for s in life if s.step > life[0].step]
+    warm = begun[0].age_s + WARM_UP * (begun[-1].age_s - begun[0].age_s) if begun else 0.0
+    return [s for s in begun if s.age_s >= warm]
 
 
 def _finding(
@@ -135,7 +143,7 @@ def _finding(
     values = [(median if is_memory else min)(map(measure, point)) for point in points]
     hours = [mean(sample.time_s for sample in point) / 3600 for point in points]
     slope = linear_regression(hours, values).slope
-    ends = max(1, round(END * len(values)))
+    ends = max(1, round((END if is_memory else 1 / 2) * len(values)))
     average = mean if is_memory else min
     start, end = average(values[:ends]), average(values[-ends:])
     if not is_memory:
@@ -166,6 +174,6 @@ def figure(samples: Sequence[Sample]) -> Figure:
         ax.set_ylim(bottom=0)
         ax.grid(color="#d9dee4", lw=0.5)
         ax.spines[["top", "right"]].set_visible(False)
-    picture.axes[0].legend(fontsize=8, ncols=2, frameon=False)
+    picture.legend(*picture.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
     picture.axes[-1].set_xlabel("minutes")
     return picture
