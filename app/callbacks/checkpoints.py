@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -175,6 +176,8 @@ def _built_alike(own: Any, loaded: Any) -> bool:
         return isinstance(loaded, dict) and all(k in loaded and _built_alike(own[k], loaded[k]) for k in own)
     if isinstance(own, bool):
         return isinstance(loaded, bool)
+    if isinstance(own, int | float) and isinstance(loaded, float):
+        return math.isfinite(loaded)  # a Timer's seconds, which may be negative while a validation runs
     if isinstance(own, int | float):
-        return isinstance(loaded, int | float) and not isinstance(loaded, bool) and 0 <= loaded < 2**53
+        return isinstance(loaded, int) and not isinstance(loaded, bool) and 0 <= loaded < 2**53
     return True

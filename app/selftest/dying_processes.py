@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from app.checkpoint import CHECKPOINTS, LAST, read_checkpoint
@@ -31,6 +32,7 @@ def one_of_two_dies(bench: Bench, victim: int) -> tuple[Ended, bool, int]:
         os.kill((child.process.pid, second)[victim], signal.SIGKILL)
         ended = bench.end_of(child, DEATH_S)
         gone = has_gone(second, DEATH_S - ended.seconds)
+        ended = replace(ended, printed=child.printed())  # the second may speak last
     return ended, gone, int(read_checkpoint(child.out / CHECKPOINTS / LAST)["global_step"])
 
 
