@@ -255,6 +255,24 @@ def test_a_named_folder_that_holds_a_run_is_refused_and_kept(monkeypatch, capsys
     assert same(before, weights(out))
 
 
+def test_a_finite_gradient_whose_norm_overflows_is_clipped_to_the_norm(monkeypatch):
+    from app.training.module import SpikingModule
+
+    before = {}
+
+    def grow(self):
+        before.update({name: p.detach().clone() for name, p in self.network.named_parameters()})
+        for p in self.network.parameters():
+            p.grad.fill_(1e30)
+
+    monkeypatch.setattr(SpikingModule, "on_after_backward", grow)
+    clip = ["optim.name=sgd", "optim.lr=1", "optim.grad_clip=0.5", "optim.grad_clip_algorithm=norm"]
+    out = run(*clip, "optim.schedule=constant", "optim.weight_decay=0", "trainer.max_steps=1")
+    after = weights(out)
+    moved = math.sqrt(sum(float((after[f"network.{name}"] - p).square().sum()) for name, p in before.items()))
+    assert moved == pytest.approx(0.5, rel=1e-4)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run_with_a_message(monkeypatch, capsys):
     argv = [*FAST, "rule=activation", "objective.max_target_spikes=30", "out=o", "trainer.precision=32-true"]
     from app.losses.objective import Objective

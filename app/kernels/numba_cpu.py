@@ -46,6 +46,8 @@ TILE = 4
 """Where a loop goes through all weights, it handles so many steps at once and loads each weight once for all."""
 CHUNK_STEPS = 16
 """With early stop, how many steps all layers run before it is seen whether the sample has finished."""
+BIAS_STEPS = 64
+"""The gradient of the biases is summed over so many steps, then over such sums: one sum over thousands loses digits."""
 SQUARE = 16
 """Weights are transposed in squares of so many rows and columns."""
 
@@ -568,7 +570,7 @@ def backward(
     tile_4L, drives_4L = _aligned(TILE * LANES), _aligned(TILE * LANES)
     spikes_M4 = _aligned(inputs * TILE)
     listed_T1, listed_E = np.empty(steps + 1, np.int64), np.empty(0 if bottom else steps * inputs, np.int32)
-    row_L = _aligned(LANES)
+    row_L, bias_L = _aligned(LANES), _aligned(LANES)
     left_L = _aligned(LANES)
     task = claim(counter)
     while task < tasks:
@@ -581,7 +583,8 @@ def backward(
                 weights_KL[k * LANES + j] = upper_weight_KN[k, n0 + j]
         gradient_ML[:] = 0
         store(tile_4L, 0, spread(zero))
-        bias, bias_gradient = load(stack.biases, (block0 + p) * LANES), spread(zero)
+        bias = load(stack.biases, (block0 + p) * LANES)
+        store(bias_L, 0, spread(zero))
         for b in range(g * samples // groups, (g + 1) * samples // groups):
             own, over = (b * blocks + p) * stride, b * upper_blocks * upper_stride
             # the membrane potential once more, to the last error
@@ -666,6 +669,9 @@ def backward(
                 d_potential = fused(d_potential, constants.alpha_v, error)
                 d_current = fused(later, constants.alpha_i, d_potential * constants.beta_v)
                 d_bias = d_bias + d_potential
+                if t % BIAS_STEPS == 0:
+                    store(bias_L, 0, load(bias_L, 0) + d_bias)
+                    d_bias = spread(zero)
                 drive = d_current * constants.beta_i
                 if not bottom:
                     ahead = fused(d_current, constants.alpha_i, d_potential * ahead_v)
@@ -683,7 +689,6 @@ def backward(
                     if t % TILE == 0:
                         _spread_out(t, live, starts_T1, spikes_E, spikes_M4)
                         _gradient_tile(spikes_M4, drives_4L, gradient_ML)
-            bias_gradient = bias_gradient + d_bias
         _unpack(gradient_ML, width, gradient, (g * neurons + n0) * inputs, inputs)
-        store(bias_gradient_GPL, (g * blocks + p) * LANES, bias_gradient)
+        store(bias_gradient_GPL, (g * blocks + p) * LANES, load(bias_L, 0))
         task = claim(counter)

@@ -134,9 +134,12 @@ class SpikingModule(L.LightningModule):
         One number answers both in nearly all steps: no element is larger than the norm.
         """
         parameters = optimizer.param_groups[0]["params"]
-        norm = get_total_norm([p.grad for p in parameters if p.grad is not None])
-        if not math.isfinite(norm) and (trouble := gradient_trouble(self.network)):
-            raise RunStopped(trouble.sentence(self.current_epoch, self.global_step))
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        norm = get_total_norm(gradients)
+        if not math.isfinite(norm):
+            if trouble := gradient_trouble(self.network):
+                raise RunStopped(trouble.sentence(self.current_epoch, self.global_step))
+            norm = get_total_norm([gradient.double() for gradient in gradients])
         if self._logs_this_step():
             self._log_now({"train/grad_norm_step": norm}, self.global_step)
         if gradient_clip_val is None or norm <= gradient_clip_val:
