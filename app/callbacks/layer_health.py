@@ -35,7 +35,7 @@ def diagnose(values: dict[str, float]) -> dict[str, str]:
     found, k = {}, 1
     while f"layer{k}/spikes_per_sample" in values:
         if values[f"layer{k}/spikes_per_sample"] == 0:
-            found[f"layer {k} fired no spike at all and cannot learn any more"] = (
+            found[f"layer {k} fired no spike at all"] = (
                 "lower optim.lr, or start anew with init=target_rate or a larger init_bias_center"
             )
         if values[f"layer{k}/saturated_share"] > FLOODED:
