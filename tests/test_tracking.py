@@ -36,6 +36,16 @@ class Cut(BaseException):
     """Stands for SIGKILL."""
 
 
+def only_session(out: str) -> Path:
+    """The log of a run with one session; its service may write the first record a little later."""
+    for _ in range(100):
+        if found := sessions(Path(out)):
+            (log,) = found
+            return log
+        time.sleep(0.1)
+    raise AssertionError(f"{out} has no session")
+
+
 def finished(path: Path) -> Run:
     """A session that was closed; its service writes the end of it a little later."""
     for _ in range(100):
@@ -77,7 +87,7 @@ def cut():
 
 def test_the_history_is_what_metrics_csv_holds():
     run("out=o", OFFLINE)
-    (log,) = sessions(Path("o"))
+    log = only_session("o")
     assert history(log) == as_history("o")
     assert any("train/loss" in row and "val/loss" in row for row in history(log))
 
@@ -85,7 +95,7 @@ def test_the_history_is_what_metrics_csv_holds():
 def test_pictures_do_not_displace_the_numbers_of_their_epoch():
     probes = ["probes.landscape_epochs=[0,1,2]", "probes.landscape_points=3", "probes.landscape_samples=8"]
     run("out=o", OFFLINE, "probes.raster=true", *probes)
-    (log,) = sessions(Path("o"))
+    log = only_session("o")
     kept = [{k: v for k, v in row.items() if not k.startswith(("landscape", "raster"))} for row in history(log)]
     assert kept == as_history("o")
     assert sum("landscape" in name for row in finished(log).history for name in row) >= 3
