@@ -10,8 +10,8 @@ from app.kernels.numba_cpu import kernel
 
 
 @kernel()
-def latency_errors(spikes_TBN, label_B, beta, weight, smoothing, error_TBN, error_t_TBN):
-    """The latency loss (``app.losses.latency``) of float32 spikes; its gradients for both channels are written out.
+def latency_errors(spikes_TBN, label_B, beta, weight, smoothing, loss_B, error_TBN, error_t_TBN):
+    """The latency loss (``app.losses.latency``) of each sample; the gradients of the mean are written out.
 
     δt̂_j = −β (softmax(z)_j − q_j) / B at the first spike, with the target q_j = (1 − ε) [j = label] + ε / N;
     δS_label[t] = −λ_ns / B at every t when the label's neuron is silent (SPEC 3).
@@ -20,18 +20,18 @@ def latency_errors(spikes_TBN, label_B, beta, weight, smoothing, error_TBN, erro
         spikes_TBN: output spikes.
         label_B: labels, each below N.
         beta, weight, smoothing: β_softmax, λ_ns and ε.
+        loss_B: float64, to be filled in.
         error_TBN, error_t_TBN: zeros, to be filled in.
     """
     steps, samples, neurons = spikes_TBN.shape
     first_N, z_N = np.empty(neurons, np.int64), np.empty(neurons, np.float64)
-    loss = 0.0
     for b in range(samples):
         first_N[:] = steps
         for t in range(steps - 1, -1, -1):
             for n in range(neurons):
                 if spikes_TBN[t, b, n] != 0:
                     first_N[n] = t
-        label, highest, total = label_B[b], 0.0, 0.0
+        label, highest, total, loss = label_B[b], 0.0, 0.0, 0.0
         for n in range(neurons):
             z_N[n] = beta * (steps - first_N[n])
             highest = max(highest, z_N[n])
@@ -47,4 +47,4 @@ def latency_errors(spikes_TBN, label_B, beta, weight, smoothing, error_TBN, erro
             loss += weight
             for t in range(steps):
                 error_TBN[t, b, label] = -weight / samples
-    return loss / samples
+        loss_B[b] = loss

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from app.losses.reduction import Reduction
+
 
 def target_counts(label_B: Tensor, classes: int, max_target_spikes: float, min_target_spikes: float) -> Tensor:
     """n*_j [B, classes]: ``max_target_spikes`` for the label, ``min_target_spikes`` for every other class."""
@@ -13,7 +15,7 @@ def target_counts(label_B: Tensor, classes: int, max_target_spikes: float, min_t
     return torch.where(is_label, float(max_target_spikes), float(min_target_spikes))
 
 
-def count_loss(spikes_TBN: Tensor, target_BN: Tensor) -> Tensor:
+def count_loss(spikes_TBN: Tensor, target_BN: Tensor, reduction: Reduction = "mean") -> Tensor:
     """L = Σ_{b,j} (n_j − n*_j)² / (T·B) with n_j = Σ_t S_j[t]; hence δS[t] = 2 (n_j − n*_j) / (T·B) and δt̂ = 0."""
-    steps, batch = spikes_TBN.shape[:2]
-    return (spikes_TBN.sum(0) - target_BN).square().sum() / (steps * batch)
+    loss_B = (spikes_TBN.sum(0) - target_BN).square().sum(1) / len(spikes_TBN)
+    return loss_B if reduction == "none" else loss_B.mean()

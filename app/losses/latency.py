@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from app.kernels.numba_latency import latency_errors
+from app.losses.reduction import Reduction
 from app.readout import first_spike_steps
 
 
@@ -20,6 +21,7 @@ def latency_loss(
     beta_softmax: float = 1.0,
     lambda_no_spike: float = 0.1,
     label_smoothing: float = 0.0,
+    reduction: Reduction = "mean",
 ) -> Tensor:
     """Mean cross-entropy of z_j = β_softmax (T − t̂_j), plus λ_ns times the share of samples with a silent label neuron.
 
@@ -34,15 +36,24 @@ def latency_loss(
         beta_softmax: β_softmax, per step.
         lambda_no_spike: λ_ns.
         label_smoothing: ε: the target of class j is (1 − ε) [j = label] + ε / N (Szegedy et al. 2016, section 7).
+        reduction: the mean over samples, or the loss of each (float64 and without gradient where it is compiled).
     """
     constants = (beta_softmax, lambda_no_spike, label_smoothing)
-    if spikes_TBN.dtype == torch.float32 and spikes_TBN.device.type == "cpu":
-        return _Compiled.apply(spikes_TBN, times_TBN, label_B, constants)
-    return plain_latency_loss(spikes_TBN, times_TBN, label_B, *constants)
+    if spikes_TBN.dtype != torch.float32 or spikes_TBN.device.type != "cpu":
+        return plain_latency_loss(spikes_TBN, times_TBN, label_B, *constants, reduction)
+    if reduction == "none":
+        return _compiled(spikes_TBN, label_B, constants)[0]
+    return _Compiled.apply(spikes_TBN, times_TBN, label_B, constants)
 
 
 def plain_latency_loss(
-    spikes_TBN: Tensor, times_TBN: Tensor, label_B: Tensor, beta: float, weight: float, smoothing: float
+    spikes_TBN: Tensor,
+    times_TBN: Tensor,
+    label_B: Tensor,
+    beta: float,
+    weight: float,
+    smoothing: float,
+    reduction: Reduction = "mean",
 ) -> Tensor:
     """:func:`latency_loss` in plain PyTorch, the definition: any device and floating point type."""
     steps = len(spikes_TBN)
@@ -53,8 +64,20 @@ def plain_latency_loss(
     label_B1 = label_B[:, None]
     silent_B = ~fired_BN.gather(1, label_B1)[:, 0]
     label_count_B = spikes_TBN.sum(0).gather(1, label_B1)[:, 0]
-    cross_entropy = F.cross_entropy(z_BN, label_B, label_smoothing=smoothing)
-    return cross_entropy + weight * (silent_B * (1 - label_count_B)).mean()
+    cross_entropy_B = F.cross_entropy(z_BN, label_B, label_smoothing=smoothing, reduction="none")
+    loss_B = cross_entropy_B + weight * (silent_B * (1 - label_count_B))
+    return loss_B if reduction == "none" else loss_B.mean()
+
+
+def _compiled(
+    spikes_TBN: Tensor, label_B: Tensor, constants: tuple[float, float, float]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The loss of each sample, float64 [B], and the gradients of their mean for both channels."""
+    loss_B = torch.empty(len(label_B), dtype=torch.float64)
+    errors = torch.zeros(2, *spikes_TBN.shape)
+    spikes, label, loss, error, error_t = (x.detach().numpy() for x in (spikes_TBN, label_B, loss_B, *errors))
+    latency_errors(spikes, label, *map(float, constants), loss, error, error_t)
+    return loss_B, errors[0], errors[1]
 
 
 class _Compiled(torch.autograd.Function):
@@ -64,11 +87,9 @@ class _Compiled(torch.autograd.Function):
     def forward(
         ctx: Any, spikes_TBN: Tensor, times_TBN: Tensor, label_B: Tensor, constants: tuple[float, float, float]
     ) -> Tensor:
-        error_TBN, error_t_TBN = torch.zeros_like(spikes_TBN), torch.zeros_like(spikes_TBN)
-        arrays = [tensor.numpy() for tensor in (error_TBN, error_t_TBN)]
-        loss = latency_errors(spikes_TBN.numpy(), label_B.numpy(), *map(float, constants), *arrays)
-        ctx.save_for_backward(error_TBN, error_t_TBN)
-        return spikes_TBN.new_tensor(loss)
+        loss_B, *errors = _compiled(spikes_TBN, label_B, constants)
+        ctx.save_for_backward(*errors)
+        return loss_B.mean().float()
 
     @staticmethod
     @once_differentiable

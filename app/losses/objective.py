@@ -10,6 +10,7 @@ from torch import Tensor
 from app.events import Batch
 from app.losses.count import count_loss, target_counts
 from app.losses.latency import latency_loss
+from app.losses.reduction import Reduction
 from app.losses.spike_train import even_trains, spike_train_loss
 
 LossName = Literal["count", "spike_train", "latency"]
@@ -40,17 +41,18 @@ class Objective:
     lambda_no_spike: float = 0.1
     label_smoothing: float = 0.0
 
-    def __call__(self, spikes_TBN: Tensor, times_TBN: Tensor, batch: Batch) -> Tensor:
-        """The loss, averaged over the batch, from the two channels of the output layer."""
+    def __call__(self, spikes_TBN: Tensor, times_TBN: Tensor, batch: Batch, reduction: Reduction = "mean") -> Tensor:
+        """The loss from the two channels of the output layer, averaged over the batch, or of each sample [B]."""
         if self.name == "latency":
             constants = (self.beta_softmax, self.lambda_no_spike, self.label_smoothing)
-            return latency_loss(spikes_TBN, times_TBN, batch.label_B, *constants)
+            return latency_loss(spikes_TBN, times_TBN, batch.label_B, *constants, reduction)
         if self.name == "count":
-            return count_loss(spikes_TBN, self._target_counts(spikes_TBN, batch))
+            return count_loss(spikes_TBN, self._target_counts(spikes_TBN, batch), reduction)
         target_TBN = batch.target_TBN
         if target_TBN is None:
             target_TBN = even_trains(self._target_counts(spikes_TBN, batch), len(spikes_TBN))
-        return spike_train_loss(spikes_TBN, times_TBN, target_TBN.to(spikes_TBN.dtype), self.kappa_exp)
+        target_TBN = target_TBN.to(spikes_TBN.dtype)
+        return spike_train_loss(spikes_TBN, times_TBN, target_TBN, self.kappa_exp, reduction=reduction)
 
     def _target_counts(self, spikes_TBN: Tensor, batch: Batch) -> Tensor:
         classes = spikes_TBN.shape[2]

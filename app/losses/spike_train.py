@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from app.losses.reduction import Reduction
+
 EXTEND_STEPS = 200
 """The difference is followed so many steps past the window."""
 MAX_KERNEL_STEPS = 1000
@@ -33,7 +35,12 @@ def filter_trains(trains_TBN: Tensor, kernel_K: Tensor, extend: int, lead: int =
 
 
 def spike_train_loss(
-    spikes_TBN: Tensor, times_TBN: Tensor, target_TBN: Tensor, kappa_exp: float = 0.95, extend: int = EXTEND_STEPS
+    spikes_TBN: Tensor,
+    times_TBN: Tensor,
+    target_TBN: Tensor,
+    kappa_exp: float = 0.95,
+    extend: int = EXTEND_STEPS,
+    reduction: Reduction = "mean",
 ) -> Tensor:
     """L = Σ d² / (T·B) with d = κ ∗ (S − S*), followed ``extend`` steps past T.
 
@@ -46,12 +53,15 @@ def spike_train_loss(
         target_TBN: S*, the target spikes, 0/1.
         kappa_exp: what is left of a spike's trace after one step.
         extend: how far the difference is followed past the window, in steps.
+        reduction: the mean over samples, or the loss of each.
     """
-    steps, batch = spikes_TBN.shape[:2]
+    steps = len(spikes_TBN)
     kappa_K = trace_kernel(kappa_exp, steps, spikes_TBN.dtype).to(spikes_TBN.device)
     moved_TBN = (times_TBN - times_TBN.detach()) * spikes_TBN.detach()
     trace = filter_trains(spikes_TBN - target_TBN, kappa_K, extend)
-    return (trace - filter_trains(moved_TBN, trace_slope(kappa_K), extend, lead=1)).square().sum() / (steps * batch)
+    distance = trace - filter_trains(moved_TBN, trace_slope(kappa_K), extend, lead=1)
+    loss_B = distance.square().sum((0, 2)) / steps
+    return loss_B if reduction == "none" else loss_B.mean()
 
 
 def even_trains(target_BN: Tensor, time_steps: int) -> Tensor:

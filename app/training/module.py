@@ -18,7 +18,7 @@ from app.finite import gradient_trouble, loss_trouble
 from app.losses.objective import Objective
 from app.losses.silent import silent_neuron_penalty
 from app.losses.spike_cost import spike_cost
-from app.metrics import SpikeMetrics
+from app.metrics import SpikeMetrics, exact_sum
 from app.network import Network, NetworkOutput
 
 
@@ -161,7 +161,8 @@ class SpikingModule(L.LightningModule):
         self._measure(self.test_metrics, output, batch)
 
     def _measure(self, metrics: SpikeMetrics, output: NetworkOutput, batch: Batch) -> None:
-        metrics.update(output, batch.label_B, [self.loss(output, batch).item() * len(batch.label_B)])
+        loss_B = self.objective(output.spikes_TBN, output.times_TBN, batch, "none")
+        metrics.update(output, batch.label_B, [exact_sum(loss_B)])
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics; there are none when the run goes on from here."""
