@@ -481,6 +481,7 @@ ARGUMENTS = st.one_of(
 
 
 @given(st.lists(ARGUMENTS, max_size=4))
+@example(["probes.landscape_epochs=0x" + "f" * 5000])
 @settings(max_examples=300, deadline=None)
 def test_whatever_is_typed_gives_settings_or_one_sentence(argv: list[str]) -> None:
     with contextlib.suppress(UserError):

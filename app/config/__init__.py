@@ -194,7 +194,8 @@ def _is_plain(key: Key, value: Any) -> bool:
 
 
 def _list_hint(key: Key, value: Any) -> str:
-    alone = isinstance(value, str | int) and "list" in key.type and "[" not in str(value)
+    small = isinstance(value, int) and value.bit_length() <= 64  # Python refuses to write out a number of 4300 digits
+    alone = "list" in key.type and (small or isinstance(value, str)) and "[" not in str(value)
     return f"; write {key.name}=[{str(value)[:60]}]" if alone else ""
 
 
