@@ -9,7 +9,7 @@ from app.selftest.soak_result import Sample, figure, judge
 from app.selftest.usage import Usage, children_of, usage_of
 
 
-def samples(leak_bytes=0.0, handle_every=0, thread_every=0, lives=12):
+def samples(leak_bytes=0.0, handle_every=0, thread_every=0, lives=12, helper_threads=lambda life: 15):
     """An hour of two runs at 20 steps per second; what leaks does so at every step, or every so many steps."""
     chance, found = random.Random(0), []
     for name, life_s in (("one process", 3600), ("resumed", 3600 // lives)):
@@ -20,8 +20,8 @@ def samples(leak_bytes=0.0, handle_every=0, thread_every=0, lives=12):
             rss_mib = 600 * min(1, age_s / 60) + chance.gauss(0, 1) + leaked * leak_bytes / 2**20
             handles = chance.randint(20, 50) + (leaked // handle_every if handle_every else 0)
             threads = 7 + (leaked // thread_every if thread_every else 0)
-            trainer = Usage(rss_mib, handles, threads)
-            found.append(Sample(time_s, name, 1 + time_s // life_s, age_s, step, trainer, Usage(800, 60, 15)))
+            trainer, life = Usage(rss_mib, handles, threads), 1 + time_s // life_s
+            found.append(Sample(time_s, name, life, age_s, step, trainer, Usage(800, 60, helper_threads(life))))
     return found
 
 
@@ -41,6 +41,15 @@ def grown(found):
 def test_leaks_are_found(leak, what):
     assert grown(samples(**leak)) == what
     assert all(finding.row()[-1] == "no" for finding in judge(samples(**leak)) if finding.run == "resumed") or leak
+
+
+def test_what_each_process_draws_anew_is_no_leak_but_a_rise_from_life_to_life_is():
+    def resumed(helper_threads):
+        findings = judge(samples(helper_threads=helper_threads))
+        return {finding.what for finding in findings if finding.run == "resumed" and finding.growth > finding.bound}
+
+    assert resumed(lambda life: 13 if life == 2 else 14) == set()
+    assert resumed(lambda life: 13 + life // 2) == {"threads of its helpers"}
 
 
 def test_samples_survive_a_table():

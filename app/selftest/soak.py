@@ -6,7 +6,8 @@ they start (data worker, W&B's service), are written to a table every few second
 
 - memory grows by more than 64 bytes for each training step (an empty Python dict: the least that a leak would lose) and
   1 % (what allocators keep or return as it comes),
-- or file handles or threads become more: the least number of each half is compared, as some come and go all the time.
+- or file handles or threads become more: as some come and go all the time, the least number of each life (or of each
+  tenth of the undisturbed run) counts; those of the second half must not all be above the median of the first.
 """
 
 from __future__ import annotations

@@ -17,7 +17,9 @@ HEAD = ("run", "what", "after warm-up", "at the end", "per hour", "may grow by",
 WARM_UP = 1 / 6
 """Share of the time, and of each life of the resumed run, that does not count."""
 END = 1 / 5
-"""Share of the counted time over which memory is averaged for its start and its end; of counts the least of a half."""
+"""Share of the counted time over which memory is averaged for its start and its end."""
+WINDOWS = 10
+"""An undisturbed run is cut into so many parts; the resumed one has its lives."""
 BYTES_PER_STEP = 64
 NOISE = 0.01
 MIB = 2**20
@@ -89,7 +91,9 @@ class Finding:
         start: its value after the warm-up.
         end: its value at the end.
         per_hour: its slope.
-        growth: by how much it grew: the slope times the time for memory, end less start for counts.
+        growth: by how much it grew: the slope times the time for memory, end less start for counts. A count's start is
+            the median of the first half, its end the least of the second: what grows steadily is above its early
+            median for ever, what each new process draws anew (Go's runtime starts W&B's 13 or 14 threads) is not.
         bound: by how much it may grow.
     """
 
@@ -119,10 +123,12 @@ def judge(samples: Sequence[Sample]) -> list[Finding]:
 
 
 def _counted(samples: list[Sample]) -> list[list[Sample]]:
-    """Groups of samples that each give one point: single ones of an undisturbed run, else those of a life."""
+    """Groups of samples that each give one point: windows of an undisturbed run, else those of a life."""
     lives = [list(life) for _, life in groupby(samples, key=lambda s: s.life)]
     if len(lives) == 1:
-        points = [[s] for s in samples if s.time_s >= WARM_UP * samples[-1].time_s]
+        warm = [s for s in samples if s.time_s >= WARM_UP * samples[-1].time_s]
+        length = max(1, len(warm) // WINDOWS)
+        points = [warm[i : i + length] for i in range(0, len(warm) - length + 1, length)]
     else:
         points = [trained for life in lives[1:] if (trained := _trained(life))]
     if len(points) < 3:
@@ -144,8 +150,8 @@ def _finding(
     hours = [mean(sample.time_s for sample in point) / 3600 for point in points]
     slope = linear_regression(hours, values).slope
     ends = max(1, round((END if is_memory else 1 / 2) * len(values)))
-    average = mean if is_memory else min
-    start, end = average(values[:ends]), average(values[-ends:])
+    first, last = (mean, mean) if is_memory else (median, min)
+    start, end = first(values[:ends]), last(values[-ends:])
     if not is_memory:
         return Finding(run, what, start, end, slope, end - start, 0)
     steps = points[-1][-1].step - points[0][0].step
