@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -109,9 +109,23 @@ def _order(one: Group) -> tuple:
 
 
 def _labelled(family: list[list[Result]]) -> list[Group]:
-    """Groups of one task and rule, each named after the settings that tell it from the others."""
-    chosen = _distinguishing([trials[0] for trials in family])
-    return [Group(", ".join([t[0].rule, *(_shown(key, t[0].settings.get(key)) for key in chosen)]), t) for t in family]
+    """Groups of one task and rule, each named after what tells it from the others.
+
+    A value that more than half of them share is left out, but for loss and network.
+    """
+    firsts = [trials[0] for trials in family]
+    usual = {key: _usual(key, [repr(first.settings.get(key)) for first in firsts]) for key in _distinguishing(firsts)}
+    return [
+        Group(
+            ", ".join([first.rule, *(_shown(k, v) for k in usual if repr(v := first.settings.get(k)) != usual[k])]), t
+        )
+        for first, t in zip(firsts, family, strict=True)
+    ]
+
+
+def _usual(key: str, values: list[str]) -> str | None:
+    value, times = Counter(values).most_common(1)[0]
+    return value if 2 * times > len(values) and key not in ("loss", "network") else None
 
 
 def _distinguishing(results: list[Result]) -> list[str]:
