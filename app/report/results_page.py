@@ -27,7 +27,7 @@ Written by `python -m app.report results` from the stored runs; do not edit (fin
 standard deviation over finished trials. Validation numbers are those of each trial's best epoch by validation, test
 numbers belong to that epoch; the test split was read once in each run. Accuracy is by the setting's readout: the class
 that fires first, or the one that fires most (count). Decision spikes: spikes of all non-input neurons until the first
-output spike; spikes per sample: in the whole window. A setting is named after what tells it from the others of its rule;
+output spike; spikes per sample: in the whole window. A setting is named after what tells it from others of its rule;
 values that most of them share are left out.
 """
 

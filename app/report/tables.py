@@ -63,7 +63,7 @@ COLUMNS = (
 MISSING = "–"
 NOTE = (
     "Mean ± standard deviation over finished trials. Test numbers belong to the epoch that validation chose; accuracy "
-    "is by the setting's own readout; spikes and time to the first output spike (in steps) are those of the test split. "
+    "is by the setting's readout; spikes and time to the first output spike (in steps) are those of the test split. "
     "A setting's name leaves out what most settings of its rule share."
 )
 
