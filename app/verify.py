@@ -203,7 +203,7 @@ def _is_count(value: Any) -> bool:
 
 def _is_finite(value: Any) -> bool:
     try:
-        return isinstance(value, int | float) and math.isfinite(value)
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # an integer beyond all floating point numbers
         return False
 

@@ -129,6 +129,8 @@ def npy(array: np.ndarray, shape: tuple[int, ...] | None = None) -> bytes:
         ({"meta_alpha_v": 10**400}, "alpha_v="),
         ({"meta_T": True}, "T=True"),
         ({"meta_threshold": 0}, "threshold"),
+        ({"meta_threshold": True}, "threshold=True"),
+        ({"meta_beta_v": 1e300}, r"beta_v=1e\+300 must be at most 3.4e\+38"),
         ({"meta_max_spikes_per_neuron": "1"}, "max_spikes_per_neuron"),
         ({"meta_network": ["3", "fc16777217"]}, "neurons"),
         ({"meta_network": ["3", "fc9999999"]}, "has shape"),

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from app.errors import UserError
 from app.kernels.reference import forward
 from app.neuron.lif import Neuron, centre_bias, unit_psp_peak
 from app.neuron.psp import psp_kernel, psp_slope_kernel
@@ -74,6 +75,19 @@ def test_centre_bias_first_reaches_threshold_in_the_middle(alpha_v):
     bias = torch.tensor([centre_bias(neuron, steps) * (1 + 1e-9)], dtype=torch.float64)
     spikes = forward(torch.zeros(steps, 1, 1, dtype=torch.float64), bias, neuron).spikes_TBN
     assert int(spikes[:, 0, 0].argmax()) == steps // 2
+
+
+@pytest.mark.parametrize(
+    ("constants", "named"),
+    [
+        ({"threshold": 1e-60}, "threshold=1e-60 must be greater than 0, by 1.18e-38 or more"),
+        ({"beta_v": 1e300}, r"beta_v=1e\+300 must be at most 3.4e\+38"),
+        ({"beta_bias": float("nan")}, "beta_bias=nan must be at most"),
+    ],
+)
+def test_constants_that_no_float32_holds_are_refused(constants, named):
+    with pytest.raises(UserError, match=named):
+        Neuron(**{"alpha_v": 0.9, "alpha_i": 0.9, "beta_v": 1.0} | constants)
 
 
 def test_surrogates():
