@@ -21,6 +21,9 @@ LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 KEYS = {"config": dict, "state_dict": dict, "epoch": int, "global_step": int}
 RESUME_KEYS = {"loops": dict, "callbacks": dict, "optimizer_states": list, "lr_schedulers": list}
 """What a checkpoint holds, and what it takes to go on from it, with their types."""
+ADAM = {"step", "exp_avg", "exp_avg_sq"}
+MOMENTS = {"adam": ADAM, "adamw": ADAM, "sgd": {"momentum_buffer"}}
+"""What each optimiser remembers of a weight."""
 
 
 def read_checkpoint(path: Path, to_resume: bool = False) -> dict[str, Any]:
@@ -78,10 +81,11 @@ def _check_optimisers(path: Path, content: dict[str, Any]) -> None:
     """Refuse moments of another shape than their weights: the fused optimisers would write past their end."""
     weights = list(content["state_dict"].values())
     try:
+        needed = MOMENTS[content["config"]["optim"]["name"]]
         for optimiser in content["optimizer_states"]:
             for index, moments in optimiser["state"].items():
                 shapes = {tuple(m.shape) for m in moments.values() if isinstance(m, torch.Tensor)}
-                if not shapes <= {(), tuple(weights[index].shape)}:
+                if moments.keys() != needed or not shapes <= {(), tuple(weights[index].shape)}:
                     raise ValueError(index)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError):
         raise UserError(f"ckpt={path}: its optimiser's state does not fit its weights; use another one") from None

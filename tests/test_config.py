@@ -378,6 +378,7 @@ def test_an_unknown_key_of_a_known_group_lists_the_group() -> None:
         ("out: ${\n", "bad.yaml is not valid YAML"),
         ("- 1\n", "bad.yaml does not hold settings"),
         ("42\n", "bad.yaml does not hold settings"),
+        ("'-1'\n", "bad.yaml does not hold settings"),
         ("null: 3\n", "bad.yaml is not valid YAML"),
         ("config: mnist\n", "write '_base_: other'"),
         ("_base_: [a]\n", "_base_ takes the name of one file"),

@@ -65,6 +65,14 @@ def test_moments_of_another_shape_than_their_weights_are_refused(tmp_path):
         read_checkpoint(saved(tmp_path / "bad.ckpt", optimizer_states=states), to_resume=True)
 
 
+def test_moments_that_are_missing_are_refused(tmp_path):
+    states = [{**good_checkpoint()["optimizer_states"][0]}]
+    first = {key: value for key, value in states[0]["state"][0].items() if key != "exp_avg_sq"}
+    states[0]["state"] = {**states[0]["state"], 0: first}
+    with pytest.raises(UserError, match="optimiser's state does not fit its weights"):
+        read_checkpoint(saved(tmp_path / "bad.ckpt", optimizer_states=states), to_resume=True)
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

@@ -134,6 +134,8 @@ def _read_yaml(path: Path, source: str) -> dict[Any, Any]:
     text = _read_text(path, source)
     try:
         values = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
+    except AssertionError:  # OmegaConf's answer to a file that is one piece of quoted text
+        values = None
     except yaml.MarkedYAMLError as error:
         where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{source} is not valid YAML{where}: {error.problem or error.context}") from None

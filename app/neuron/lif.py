@@ -13,11 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from app.errors import UserError
-
-SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
+from app.neuron.limits import SMALLEST, require_single_precision
 
 
 @dataclass(frozen=True)
@@ -52,11 +49,8 @@ class Neuron:
                 raise UserError(f"neuron.{name}={getattr(self, name)} must be from 0 to 1")
         if not self.threshold >= SMALLEST:
             raise UserError(f"neuron.threshold={self.threshold} must be greater than 0, by {SMALLEST:.3g} or more")
-        for name in ("beta_v", "beta_i", "beta_bias", "threshold"):
-            if not abs(getattr(self, name)) <= LARGEST:
-                raise UserError(
-                    f"neuron.{name}={getattr(self, name)} must be at most {LARGEST:.3g}, as a float32 holds"
-                )
+        betas = {"beta_v": self.beta_v, "beta_i": self.beta_i, "beta_bias": self.beta_bias}
+        require_single_precision("neuron", threshold=self.threshold, **betas)
         if self.max_spikes is not None and self.max_spikes < 1:
             raise UserError(f"neuron.max_spikes_per_neuron={self.max_spikes} must be at least 1, or null for no limit")
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from app.neuron.limits import require_single_precision
+
 
 @dataclass(frozen=True)
 class Exponential:
@@ -13,6 +15,9 @@ class Exponential:
 
     alpha: float = 1.0
     beta: float = 3.0
+
+    def __post_init__(self) -> None:
+        require_single_precision("learning", ste_alpha=self.alpha, ste_beta=self.beta)
 
     def __call__(self, potential: Tensor, threshold: float) -> Tensor:
         """The derivative at every membrane potential; same shape as ``potential``."""
@@ -24,6 +29,9 @@ class Rectangular:
     """σ(v) = 1/w where |v − θ| < w/2, else 0 (STBP, Wu et al. 2018, h_1; ``surrogate_width``)."""
 
     width: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_single_precision("learning", surrogate_width=self.width, surrogate_height=1 / self.width)
 
     def __call__(self, potential: Tensor, threshold: float) -> Tensor:
         """The derivative at every membrane potential; same shape as ``potential``."""

@@ -13,6 +13,7 @@ from typing import Literal
 from torch import Tensor
 
 from app.errors import UserError
+from app.neuron.limits import require_single_precision
 from app.neuron.surrogate import Exponential, Surrogate
 from app.rules.activation import activation_error
 from app.rules.timing import MIN_SLOPE, timing_error
@@ -40,6 +41,7 @@ class Rule:
     min_slope: float = MIN_SLOPE
 
     def __post_init__(self) -> None:
+        require_single_precision("learning", lambda_act=self.lambda_act, lambda_tim=self.lambda_tim)
         if self.variant != "srm" and self.lambda_tim != 0:
             raise UserError(
                 f"learning.variant={self.variant} exists for rule=activation only; use learning.variant=srm "
