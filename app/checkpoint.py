@@ -84,8 +84,8 @@ def _check_optimisers(path: Path, content: dict[str, Any]) -> None:
         needed = MOMENTS[content["config"]["optim"]["name"]]
         for optimiser in content["optimizer_states"]:
             for index, moments in optimiser["state"].items():
-                shapes = {tuple(m.shape) for m in moments.values() if isinstance(m, torch.Tensor)}
-                if moments.keys() != needed or not shapes <= {(), tuple(weights[index].shape)}:
+                shapes = {name: () if name == "step" else tuple(weights[index].shape) for name in needed}
+                if {name: tuple(moment.shape) for name, moment in moments.items()} != shapes:
                     raise ValueError(index)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError):
         raise UserError(f"ckpt={path}: its optimiser's state does not fit its weights; use another one") from None

@@ -140,7 +140,14 @@ class SpikeMetrics(Metric):
         return {name: value.detach().cpu().clone() for name, value in self.metric_state.items()}
 
     def add_sums(self, sums: dict[str, Tensor]) -> None:
-        """Add the sums of samples that were seen elsewhere or earlier."""
+        """Add the sums of samples that were seen elsewhere or earlier.
+
+        Raises:
+            ValueError: they are those of another network.
+        """
+        own = self.sums()
+        if {name: value.shape for name, value in sums.items()} != {name: value.shape for name, value in own.items()}:
+            raise ValueError("the running metrics are those of another network")
         self.merge_state({name: value.to(self.device) for name, value in sums.items()})
         self._update_count += 1  # torchmetrics warns of computing what was never updated
 

@@ -28,6 +28,7 @@ from app.losses.silent import silent_neuron_penalty
 from app.losses.spike_train import spike_train_loss
 from app.network import Network, NetworkOutput
 from app.neuron.lif import Neuron
+from app.neuron.limits import LARGEST
 from app.neuron.surrogate import Exponential
 from app.readout import decision_steps
 from app.rules.rule import Rule, activation, antlr, timing
@@ -157,8 +158,8 @@ def _check(case: Case) -> None:
     """Refuse a file whose constants or arrays do not fit the network that it names."""
     meta, where = case.meta, case.path
     for key in (*SIZES, *CONSTANTS):
-        if not (_is_count(meta[key]) if key in SIZES else _is_finite(meta[key])):
-            needed = "positive integer" if key in SIZES else "finite number"
+        if not (_is_count(meta[key]) if key in SIZES else _is_number(meta[key])):
+            needed = "positive integer" if key in SIZES else f"number of at most {LARGEST:.3g}"
             raise UserError(f"{where}: {key}={str(meta[key])[:60]} in 'meta' must be a {needed}")
     if not (meta.get("max_spikes_per_neuron") is None or _is_count(meta["max_spikes_per_neuron"])):
         raise UserError(f"{where}: max_spikes_per_neuron in 'meta' must be a positive integer or null")
@@ -201,11 +202,8 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31
 
 
-def _is_finite(value: Any) -> bool:
-    try:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an integer beyond all floating point numbers
-        return False
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def _network(case: Case, engine: str) -> Network:

@@ -1,5 +1,6 @@
 """Malformed inputs of every kind, and files that claim to be huge: refused in one sentence, or accepted and right."""
 
+import copy
 import gzip
 import io
 import json
@@ -24,7 +25,7 @@ from app.rules.rule import antlr
 from app.selftest import __main__ as selftest
 from app.selftest import inputs
 from app.selftest.inputs import Kind, kinds, try_inputs
-from app.selftest.malformed_models import good_case, good_checkpoint
+from app.selftest.malformed_models import Malformed, good_case, good_checkpoint, use_checkpoint
 from app.verify import read_case
 
 ROOT = Path(__file__).parent.parent
@@ -63,6 +64,25 @@ def test_moments_of_another_shape_than_their_weights_are_refused(tmp_path):
     states[0]["state"] = {**states[0]["state"], 0: {**first, "exp_avg": torch.zeros(3)}}
     with pytest.raises(UserError, match="optimiser's state does not fit its weights"):
         read_checkpoint(saved(tmp_path / "bad.ckpt", optimizer_states=states), to_resume=True)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("optimizer_states", 0, "param_groups", 0, "differentiable"), torch.full((10, 4), float("nan"))),
+        (("lr_schedulers", 0, "last_epoch"), ["fc2"]),
+        (("callbacks", "RunningMetrics", "ranks", 0, "correct_first_C"), torch.full((4,), float("inf"))),
+    ],
+)
+def test_states_that_no_run_leaves_are_refused_before_the_first_step(place, value, tmp_path):
+    content = copy.deepcopy(good_checkpoint())
+    owner = content
+    for key in place[:-1]:
+        owner = owner[key]
+    assert place[-1] in owner
+    owner[place[-1]] = value
+    with pytest.raises(UserError, match="use another one"):
+        use_checkpoint(Malformed([], []), tmp_path, content)
 
 
 def test_moments_that_are_missing_are_refused(tmp_path):
@@ -138,7 +158,7 @@ def npy(array: np.ndarray, shape: tuple[int, ...] | None = None) -> bytes:
         ({"meta_T": True}, "T=True"),
         ({"meta_threshold": 0}, "threshold"),
         ({"meta_threshold": True}, "threshold=True"),
-        ({"meta_beta_v": 1e300}, r"beta_v=1e\+300 must be at most 3.4e\+38"),
+        ({"meta_beta_v": 1e300}, r"beta_v=1e\+300 in 'meta' must be a number of at most 3.4e\+38"),
         ({"meta_max_spikes_per_neuron": "1"}, "max_spikes_per_neuron"),
         ({"meta_network": ["3", "fc16777217"]}, "neurons"),
         ({"meta_network": ["3", "fc9999999"]}, "has shape"),

@@ -70,7 +70,16 @@ class LastCheckpoint(Checkpoint):
         self.begun = True
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """From now on signals wait for a checkpoint."""
+        """From now on signals wait for a checkpoint; refuse what an optimiser or schedule cannot have had.
+
+        Raises:
+            UserError: naming the checkpoint.
+        """
+        if trainer.ckpt_path:
+            counters = {"last_epoch": 0, "_step_count": 0}
+            schedules = (config.scheduler.state_dict() for config in trainer.lr_scheduler_configs)
+            pairs = [("optimizer_states", one.defaults, one.param_groups[0]) for one in trainer.optimizers]
+            self._refuse_others(trainer, [*pairs, *(("lr_schedulers", counters, state) for state in schedules)])
         self.signals.listen()
         self.saved_s = time.monotonic()
 
@@ -122,12 +131,15 @@ class LastCheckpoint(Checkpoint):
         """
         if trainer.state.fn != "fit":
             return
-        pairs = {"loops": (trainer.fit_loop.state_dict(), checkpoint["loops"].get("fit_loop"))}
-        states = checkpoint["callbacks"]
-        pairs |= {
-            c.state_key: (c.state_dict(), states[c.state_key]) for c in trainer.callbacks if c.state_key in states
-        }
-        for name, (own, loaded) in pairs.items():
+        loops, states = checkpoint["loops"].get("fit_loop"), checkpoint["callbacks"]
+        known = (callback for callback in trainer.callbacks if callback.state_key in states)
+        pairs = [(callback.state_key, callback.state_dict(), states[callback.state_key]) for callback in known]
+        pairs.append(("loops", trainer.fit_loop.state_dict(), loops))
+        self._refuse_others(trainer, pairs)
+
+    @staticmethod
+    def _refuse_others(trainer: L.Trainer, pairs: list[tuple[str, Any, Any]]) -> None:
+        for name, own, loaded in pairs:
             if not _built_alike(own, loaded):
                 raise UserError(
                     f"ckpt={trainer.ckpt_path}: its {name!r} is not a state of this project; use another one"

@@ -153,9 +153,9 @@ def checkpoints() -> st.SearchStrategy[Malformed]:
     return _malformed(st.one_of(st.sampled_from(JUNK), tensors, huge, odd))
 
 
-def use_checkpoint(value: Malformed, folder: Path) -> None:
+def use_checkpoint(value: Malformed, folder: Path, content: dict[str, Any] | None = None) -> None:
     """Go on training from a checkpoint for one more epoch; the weights it ends with are finite."""
-    content = copy.deepcopy(good_checkpoint())
+    content = copy.deepcopy(good_checkpoint()) if content is None else content
     for where, new in value.changes:
         places = _places(content)
         owner, key = places[where % len(places)]
