@@ -71,6 +71,7 @@ def test_moments_of_another_shape_than_their_weights_are_refused(tmp_path):
     [
         (("optimizer_states", 0, "param_groups", 0, "differentiable"), torch.full((10, 4), float("nan"))),
         (("lr_schedulers", 0, "last_epoch"), ["fc2"]),
+        (("lr_schedulers", 0, "base_lrs"), 3),
         (("callbacks", "RunningMetrics", "ranks", 0, "correct_first_C"), torch.full((4,), float("inf"))),
     ],
 )

@@ -209,6 +209,8 @@ def damaged(content: bytes) -> str:
         (["engine=cuda"], "engine"),
         (["engine=numba", "network=[1x8x8,conv4c3,flatten,fc10]", "tracking.mode=disabled"], "engine"),
         (["trainer.accelerator=quantum"], "trainer"),
+        (["trainer.accelerator=tpu"], "trainer"),
+        (["init_bias_center=1e300"], "init_bias_center"),
         (["trainer.devices=0"], "trainer"),
         (["foo"], "foo"),
         (["=3"], "=3"),

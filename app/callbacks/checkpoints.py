@@ -17,6 +17,8 @@ from app.checkpoint import BEST, CHECKPOINTS, LAST
 from app.errors import Interrupted, RunStopped, UserError
 
 VALIDATION = "epoch_loop.val_loop.batch_progress"
+SCHEDULE = {"base_lrs": [0.0], "last_epoch": 0, "_step_count": 0, "_last_lr": [0.0]}
+"""What a learning-rate schedule with one group of weights has."""
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -76,10 +78,9 @@ class LastCheckpoint(Checkpoint):
             UserError: naming the checkpoint.
         """
         if trainer.ckpt_path:
-            counters = {"last_epoch": 0, "_step_count": 0}
-            schedules = (config.scheduler.state_dict() for config in trainer.lr_scheduler_configs)
             pairs = [("optimizer_states", one.defaults, one.param_groups[0]) for one in trainer.optimizers]
-            self._refuse_others(trainer, [*pairs, *(("lr_schedulers", counters, state) for state in schedules)])
+            schedules = [config.scheduler.state_dict() for config in trainer.lr_scheduler_configs]
+            self._refuse_others(trainer, [*pairs, *(("lr_schedulers", SCHEDULE, state) for state in schedules)])
         self.signals.listen()
         self.saved_s = time.monotonic()
 
@@ -183,9 +184,11 @@ def _first_line(error: BaseException) -> str:
 
 
 def _built_alike(own: Any, loaded: Any) -> bool:
-    """Whether a state has all keys of another one, with counts, numbers and flags where that has them."""
+    """Whether a state has all keys of another one, with counts, (lists of) numbers and flags where that has them."""
     if isinstance(own, dict):
         return isinstance(loaded, dict) and all(k in loaded and _built_alike(own[k], loaded[k]) for k in own)
+    if isinstance(own, list) and own and isinstance(own[0], float):
+        return isinstance(loaded, list) and len(loaded) == len(own) and all(map(_built_alike, own, loaded))
     if isinstance(own, bool):
         return isinstance(loaded, bool)
     if isinstance(own, int | float) and isinstance(loaded, float):

@@ -13,6 +13,7 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from app import tracking
 from app.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
@@ -35,6 +36,7 @@ from app.losses.objective import Objective
 from app.metrics_file import MetricsFile
 from app.network import Network
 from app.neuron.lif import Neuron, centre_bias
+from app.neuron.limits import LARGEST
 from app.neuron.surrogate import Exponential, Rectangular, Surrogate
 from app.rules.rule import Rule, activation, antlr, timing
 from app.training.module import Optimisation, SpikingModule
@@ -76,6 +78,8 @@ def build_network(config: Config) -> Network:
     """The network with its starting weights, which the global seed decides."""
     neuron = build_neuron(config)
     bias = config.init_bias_center * centre_bias(neuron, config.time_steps) if config.init_bias_center else 0.0
+    if not abs(bias) <= LARGEST:
+        raise UserError(f"init_bias_center={config.init_bias_center:g} makes biases that no float32 holds; try 1")
     return Network(config.network, neuron, build_rule(config), bias, engine=config.engine)
 
 
@@ -282,5 +286,5 @@ def build_trainer(config: Config, out: Path, callbacks: list[L.Callback], logger
             use_distributed_sampler=False,
             enable_model_summary=False,
         )
-    except (ValueError, TypeError, RuntimeError, ImportError) as error:  # MisconfigurationException is not public
+    except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
         raise UserError(f"trainer.*: Lightning refuses this combination: {error}") from None
