@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
         picture = PAGE.with_name("soak.png")
         figure(samples).savefig(picture, dpi=110)
         text = f"{table(HEAD, rows)}\n\n{result}.\n\n![memory, handles and threads over time]({picture.name})"
-        write_section("soak", f"soak --minutes {round(60 * hours)}", text)
+        write_section("soak", "soak --csv soak.csv" if options.csv else f"soak --minutes {round(60 * hours)}", text)
     return int(bool(grew))
 
 
