@@ -45,7 +45,8 @@ def main(argv: list[str]) -> int:
             rows.append((_name(fault), *_row(outcome)))
             print("  ".join(rows[-1]), flush=True)
     failed = [row for row in rows if row[3] == "NO"]
-    result = f"{len(rows)} faults: {f'{len(failed)} were not survived' if failed else 'nothing was lost'}"
+    lost = ", ".join(f"{row[4]} ({row[0]})" for row in rows if row[4] != Outcome.lost) or Outcome.lost
+    result = f"{len(rows)} faults: {f'{len(failed)} were not survived' if failed else 'all survived'}; lost: {lost}"
     print(f"\n{result}")
     if options.write:
         write_section("faults", " ".join(["faults", *argv]), f"{table(HEAD, rows)}\n\n{result}.")
