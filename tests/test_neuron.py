@@ -95,7 +95,7 @@ def test_constants_that_no_float32_holds_are_refused(constants, named):
     ("made", "named"),
     [
         (lambda: Exponential(1e300), "learning.ste_alpha=1e"),
-        (lambda: Rectangular(1e-50), "learning.surrogate_height=1e"),
+        (lambda: Rectangular(1e-50), "learning.surrogate_width=1e-50 must be 2.94e-39 or more"),
         (lambda: antlr(lambda_tim=1e300), "learning.lambda_tim=1e"),
     ],
 )

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from app.neuron.limits import require_single_precision
+from app.errors import UserError
+from app.neuron.limits import LARGEST, require_single_precision
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,11 @@ class Rectangular:
     width: float = 1.0
 
     def __post_init__(self) -> None:
-        require_single_precision("learning", surrogate_width=self.width, surrogate_height=1 / self.width)
+        require_single_precision("learning", surrogate_width=self.width)
+        if not self.width >= 1 / LARGEST:
+            raise UserError(
+                f"learning.surrogate_width={self.width} must be {1 / LARGEST:.3g} or more: a float32 holds its inverse"
+            )
 
     def __call__(self, potential: Tensor, threshold: float) -> Tensor:
         """The derivative at every membrane potential; same shape as ``potential``."""
