@@ -145,7 +145,7 @@ class SpikeMetrics(Metric):
         Raises:
             ValueError: they are those of another network.
         """
-        own = self.sums()
+        own = self.metric_state
         if {name: value.shape for name, value in sums.items()} != {name: value.shape for name, value in own.items()}:
             raise ValueError("the running metrics are those of another network")
         self.merge_state({name: value.to(self.device) for name, value in sums.items()})

@@ -25,7 +25,7 @@ from app.rules.rule import antlr
 from app.selftest import __main__ as selftest
 from app.selftest import inputs
 from app.selftest.inputs import Kind, kinds, try_inputs
-from app.selftest.malformed_models import Malformed, good_case, good_checkpoint, use_checkpoint
+from app.selftest.malformed_models import go_on_from, good_case, good_checkpoint
 from app.verify import read_case
 
 ROOT = Path(__file__).parent.parent
@@ -57,11 +57,17 @@ def saved(path: Path, **changes) -> Path:
     return path
 
 
-def test_moments_of_another_shape_than_their_weights_are_refused(tmp_path):
-    """The fused Adam does not compare them: it wrote past the end of the smaller array."""
+@pytest.mark.parametrize(
+    "changed",
+    [
+        pytest.param(lambda moments: moments | {"exp_avg": torch.zeros(3)}, id="another shape"),
+        pytest.param(lambda moments: {k: m for k, m in moments.items() if k != "exp_avg_sq"}, id="missing"),
+    ],
+)
+def test_moments_that_do_not_fit_their_weights_are_refused(changed, tmp_path):
+    """The fused Adam does not compare shapes: it wrote past the end of the smaller array."""
     states = [{**good_checkpoint()["optimizer_states"][0]}]
-    first = states[0]["state"][0]
-    states[0]["state"] = {**states[0]["state"], 0: {**first, "exp_avg": torch.zeros(3)}}
+    states[0]["state"] = {**states[0]["state"], 0: changed(states[0]["state"][0])}
     with pytest.raises(UserError, match="optimiser's state does not fit its weights"):
         read_checkpoint(saved(tmp_path / "bad.ckpt", optimizer_states=states), to_resume=True)
 
@@ -83,15 +89,7 @@ def test_states_that_no_run_leaves_are_refused_before_the_first_step(place, valu
     assert place[-1] in owner
     owner[place[-1]] = value
     with pytest.raises(UserError, match="use another one"):
-        use_checkpoint(Malformed([], []), tmp_path, content)
-
-
-def test_moments_that_are_missing_are_refused(tmp_path):
-    states = [{**good_checkpoint()["optimizer_states"][0]}]
-    first = {key: value for key, value in states[0]["state"][0].items() if key != "exp_avg_sq"}
-    states[0]["state"] = {**states[0]["state"], 0: first}
-    with pytest.raises(UserError, match="optimiser's state does not fit its weights"):
-        read_checkpoint(saved(tmp_path / "bad.ckpt", optimizer_states=states), to_resume=True)
+        go_on_from(content, tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -134,14 +134,12 @@ def _read_yaml(path: Path, source: str) -> dict[Any, Any]:
     text = _read_text(path, source)
     try:
         values = OmegaConf.to_container(OmegaConf.load(io.StringIO(text)))
-    except AssertionError:  # OmegaConf's answer to a file that is one piece of quoted text
-        values = None
     except yaml.MarkedYAMLError as error:
         where = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise UserError(f"{source} is not valid YAML{where}: {error.problem or error.context}") from None
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
         raise UserError(f"{source} is not valid YAML: {first_line(error)}") from None
-    except OSError:
+    except (OSError, AssertionError):  # OmegaConf's answers to a number and to quoted text in the place of settings
         values = None
     if not isinstance(values, dict):
         raise UserError(f"{source} does not hold settings: write lines such as 'task: mnist'")

@@ -114,18 +114,19 @@ def _labelled(family: list[list[Result]]) -> list[Group]:
     A value that more than half of them share is left out, but for loss and network.
     """
     firsts = [trials[0] for trials in family]
-    usual = {key: _usual(key, [repr(first.settings.get(key)) for first in firsts]) for key in _distinguishing(firsts)}
-    return [
-        Group(
-            ", ".join([first.rule, *(_shown(k, v) for k in usual if repr(v := first.settings.get(k)) != usual[k])]), t
-        )
-        for first, t in zip(firsts, family, strict=True)
-    ]
+    usual = {key: _usual(key, firsts) for key in _distinguishing(firsts)}
+
+    def label(one: Result) -> str:
+        own = {key: one.settings.get(key) for key in usual}
+        return ", ".join([one.rule, *(_shown(key, own[key]) for key in usual if repr(own[key]) != usual[key])])
+
+    return [Group(label(trials[0]), trials) for trials in family]
 
 
-def _usual(key: str, values: list[str]) -> str | None:
-    value, times = Counter(values).most_common(1)[0]
-    return value if 2 * times > len(values) and key not in ("loss", "network") else None
+def _usual(key: str, results: list[Result]) -> str | None:
+    """The value, written out, that more than half have; None when there is none or names always show the key."""
+    value, times = Counter(repr(result.settings.get(key)) for result in results).most_common(1)[0]
+    return value if 2 * times > len(results) and key not in ("loss", "network") else None
 
 
 def _distinguishing(results: list[Result]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import stat
 import zipfile
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +32,7 @@ def damaged(valid: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
     return st.one_of(valid, valid, edited, edited, st.binary(max_size=100))
 
 
-def apply_edits(content: bytes, edits: list[Edit]) -> bytes:
+def apply_edits(content: bytes, edits: Sequence[Edit]) -> bytes:
     """The content after the edits, each (what, where modulo the length, bytes)."""
     for kind, place, piece in edits:
         place %= len(content) + 1

@@ -9,7 +9,7 @@ import copy
 import io
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from functools import cache
 from pathlib import Path
@@ -153,9 +153,9 @@ def checkpoints() -> st.SearchStrategy[Malformed]:
     return _malformed(st.one_of(st.sampled_from(JUNK), tensors, huge, odd))
 
 
-def use_checkpoint(value: Malformed, folder: Path, content: dict[str, Any] | None = None) -> None:
-    """Go on training from a checkpoint for one more epoch; the weights it ends with are finite."""
-    content = copy.deepcopy(good_checkpoint()) if content is None else content
+def use_checkpoint(value: Malformed, folder: Path) -> None:
+    """Go on from a checkpoint that was changed."""
+    content = copy.deepcopy(good_checkpoint())
     for where, new in value.changes:
         places = _places(content)
         owner, key = places[where % len(places)]
@@ -163,9 +163,14 @@ def use_checkpoint(value: Malformed, folder: Path, content: dict[str, Any] | Non
             del owner[key]
         else:
             owner[key] = new
+    go_on_from(content, folder, value.edits)
+
+
+def go_on_from(content: dict[str, Any], folder: Path, edits: Sequence[Edit] = ()) -> None:
+    """Train from a checkpoint's content for one more epoch; the weights it ends with are finite."""
     path, out = folder / "input.ckpt", folder / "input-run"
     torch.save(content, path)
-    path.write_bytes(apply_edits(path.read_bytes(), value.edits))
+    path.write_bytes(apply_edits(path.read_bytes(), edits))
     _train([f"ckpt={path}", f"out={out}", "trainer.max_epochs=2", "config=digits_antlr", *SETTINGS[:5], *SETTINGS[6:]])
     after = torch.load(out / CHECKPOINTS / LAST, weights_only=True)
     assert all(torch.isfinite(weight).all() for weight in after["state_dict"].values())
