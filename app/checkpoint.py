@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io import CheckpointIO
 
-from app.errors import RunStopped, UserError
-from app.files import PARTIAL, replacing
+from .errors import RunStopped, UserError
+from .files import PARTIAL, replacing
 
 CHECKPOINTS = "checkpoints"
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"

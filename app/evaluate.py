@@ -11,12 +11,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from app.config import help_text, parse_arguments
-from app.errors import UserError, run_command
-from app.training.build import build_trainer
-from app.training.folder import make_folder
-from app.training.summary import metrics_table
-from app.training.trained import load_trained
+from .config import help_text, parse_arguments
+from .errors import UserError, run_command
+from .training.build import build_trainer
+from .training.folder import make_folder
+from .training.summary import metrics_table
+from .training.trained import load_trained
 
 UNTIL_DECISION = "--until-decision"
 OF_THE_DECISION = ("test/accuracy_first", "test/decision_spikes", "test/time_to_first_spike_steps")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from app.network import Network, SpikingLayer
+from .network import Network, SpikingLayer
 
 LARGE_WEIGHT = 1e9
 REMEDY = "try a smaller optim.lr, optim.grad_clip_algorithm=norm or optim.schedule=cosine"

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from app.activity import LayerActivity
-from app.network import NetworkOutput
-from app.readout import first_spike_steps, predict_by_count, predict_by_first
+from .activity import LayerActivity
+from .network import NetworkOutput
+from .readout import first_spike_steps, predict_by_count, predict_by_first
 
 TOGETHER = 32
 """Training batches that are measured at once."""

@@ -13,9 +13,9 @@ from typing import IO, Any
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 
-from app.checkpoint import not_written
-from app.errors import RunStopped, UserError
-from app.files import replacing
+from .checkpoint import not_written
+from .errors import RunStopped, UserError
+from .files import replacing
 
 Row = dict[str, Any]
 PIECE_BYTES = 2**20

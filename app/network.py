@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from app.activity import LayerActivity
-from app.errors import UserError
-from app.events import SpikeEvents
-from app.neuron.lif import Neuron
-from app.rules.fused import run_stack
-from app.rules.rule import Rule
-from app.rules.spiking import connect, fire
-from app.rules.synapses import Conv, Dense
+from .activity import LayerActivity
+from .errors import UserError
+from .events import SpikeEvents
+from .neuron.lif import Neuron
+from .rules.fused import run_stack
+from .rules.rule import Rule
+from .rules.spiking import connect, fire
+from .rules.synapses import Conv, Dense
 
 Shape = tuple[int, ...]
 Channels = tuple[Tensor, Tensor]

@@ -14,10 +14,10 @@ from typing import Any
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 
-from app.config import Config
-from app.files import replacing
-from app.notice import warn
-from app.version import code_version
+from .config import Config
+from .files import replacing
+from .notice import warn
+from .version import code_version
 
 ID_FILE = "wandb_id"
 FLUSH_SECONDS = 1.0

@@ -21,17 +21,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from app.errors import UserError, run_command
-from app.losses.count import count_loss
-from app.losses.latency import latency_loss
-from app.losses.silent import silent_neuron_penalty
-from app.losses.spike_train import spike_train_loss
-from app.network import Network, NetworkOutput
-from app.neuron.lif import Neuron
-from app.neuron.limits import LARGEST
-from app.neuron.surrogate import Exponential
-from app.readout import decision_steps
-from app.rules.rule import Rule, activation, antlr, timing
+from .errors import UserError, run_command
+from .losses.count import count_loss
+from .losses.latency import latency_loss
+from .losses.silent import silent_neuron_penalty
+from .losses.spike_train import spike_train_loss
+from .network import Network, NetworkOutput
+from .neuron.lif import Neuron
+from .neuron.limits import LARGEST
+from .neuron.surrogate import Exponential
+from .readout import decision_steps
+from .rules.rule import Rule, activation, antlr, timing
 
 NAMES = ("network", "rule", "loss")
 SIZES = ("T", "B")

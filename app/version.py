@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from app import __version__
+from . import __version__
 
 
 def code_version() -> str:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 settings.register_profile("same every time", derandomize=True)
-settings.load_profile("same every time")  # what is new is looked for by python -m app.selftest inputs
+settings.load_profile("same every time")  # what is new is looked for by python -m reliability inputs
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 import train
-from app.selftest.digest import digests_of
+from reliability.digest import digests_of
 
 FAST = [
     "network=[64,fc20,fc10]",

@@ -12,10 +12,10 @@ import torch
 from run_tools import FAST, checkpoint, rows
 
 from app.config import from_dict
-from app.selftest import __main__ as selftest
-from app.selftest.bench import Bench
-from app.selftest.dying_processes import DDP, DEATH_S, has_gone, one_of_two_dies, second_process
 from app.training.build import build_module
+from reliability import __main__ as selftest
+from reliability.bench import Bench
+from reliability.dying_processes import DDP, DEATH_S, has_gone, one_of_two_dies, second_process
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent

@@ -17,7 +17,7 @@ LAYERS = [
     {"app.training.module", "app.callbacks", "app.tracking"},
     {"app.training"},
     {"app.verify", "app.evaluate", "app.report"},
-    {"app.landscape", "app.selftest", "app.sweep"},
+    {"app.landscape", "app.sweep"},
 ]
 FILES = sorted(APP.rglob("*.py"))
 READS_CONFIG = {
@@ -26,7 +26,6 @@ READS_CONFIG = {
     "app.training",
     "app.evaluate",
     "app.landscape",
-    "app.selftest",
     "app.sweep",
 }
 
@@ -38,11 +37,14 @@ def module_name(path: Path) -> str:
 
 def imported(path: Path) -> set[str]:
     names = set()
+    folder = (APP.parent.name, *path.relative_to(APP.parent).parent.parts)[1:]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+            package = ".".join(folder[: len(folder) - node.level + 1]) if node.level else ""
+            module = ".".join(part for part in (package, node.module) if part)
+            names |= {module} | {f"{module}.{alias.name}" for alias in node.names}
     return names
 
 
@@ -63,6 +65,23 @@ def test_imports_point_downward(path):
         if other.startswith("app.") and (APP.parent / Path(*other.split("."))).with_suffix(".py").exists():
             other_rank, other_unit = unit_of(other)
             assert other_unit == unit or other_rank < rank, f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_imports_are_relative(path):
+    """So that the package works under both of its names, ``app`` here and ``antlr_snn`` where it is installed."""
+    assert not {
+        alias.name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Import)
+        for alias in node.names
+        if alias.name.split(".")[0] == "app"
+    }
+    assert not {
+        node.module
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] == "app"
+    }
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)

@@ -22,11 +22,11 @@ from app.errors import UserError
 from app.network import Network
 from app.neuron.lif import Neuron
 from app.rules.rule import antlr
-from app.selftest import __main__ as selftest
-from app.selftest import inputs
-from app.selftest.inputs import Kind, kinds, try_inputs
-from app.selftest.malformed_models import go_on_from, good_case, good_checkpoint
 from app.verify import read_case
+from reliability import __main__ as selftest
+from reliability import inputs
+from reliability.inputs import Kind, kinds, try_inputs
+from reliability.malformed_models import go_on_from, good_case, good_checkpoint
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = 40

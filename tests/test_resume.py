@@ -13,8 +13,8 @@ from run_tools import FAST, checkpoint, resume, rows, run, state_of
 from app import checkpoint as checkpoint_module
 from app.callbacks.checkpoints import LastCheckpoint
 from app.errors import Interrupted
-from app.selftest import __main__ as selftest
 from app.training.module import SpikingModule
+from reliability import __main__ as selftest
 
 ROOT = Path(__file__).parent.parent
 

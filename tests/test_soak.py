@@ -5,8 +5,8 @@ import random
 import pytest
 
 from app.errors import RunStopped
-from app.selftest.soak_result import Sample, figure, judge
-from app.selftest.usage import Usage, children_of, usage_of
+from reliability.soak_result import Sample, figure, judge
+from reliability.usage import Usage, children_of, usage_of
 
 
 def samples(leak_bytes=0.0, handle_every=0, thread_every=0, lives=12, helper_threads=lambda life: 15):

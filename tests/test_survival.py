@@ -15,10 +15,10 @@ from app import checkpoint as checkpoint_module
 from app import files
 from app.checkpoint import newest_intact, read_checkpoint
 from app.errors import RunStopped, run_command
-from app.selftest import damaged_checkpoints, lost_disks
-from app.selftest.bench import Bench
-from app.selftest.digest import digest
 from app.training.module import SpikingModule
+from reliability import damaged_checkpoints, lost_disks
+from reliability.bench import Bench
+from reliability.digest import digest
 
 ROOT = Path(__file__).parent.parent
 FOLDER = Path("o/checkpoints")

@@ -11,9 +11,9 @@ from run_tools import resume, rows, run
 
 from app import tracking
 from app.report.runs import Run, read_log, stored_runs
-from app.selftest.lost_tracking import after_sync, numbers, services_of, sessions
-from app.selftest.wandb_server import WandbServer
 from app.training.module import SpikingModule
+from reliability.lost_tracking import after_sync, numbers, services_of, sessions
+from reliability.wandb_server import WandbServer
 
 wandb = pytest.importorskip("wandb")
 OFFLINE = "tracking.mode=offline"

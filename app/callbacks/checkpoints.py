@@ -12,9 +12,9 @@ import torch
 import torch.distributed as dist
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
-from app.callbacks.stop_signals import StopSignals
-from app.checkpoint import BEST, CHECKPOINTS, LAST
-from app.errors import Interrupted, RunStopped, UserError
+from ..checkpoint import BEST, CHECKPOINTS, LAST
+from ..errors import Interrupted, RunStopped, UserError
+from .stop_signals import StopSignals
 
 VALIDATION = "epoch_loop.val_loop.batch_progress"
 SCHEDULE = {"base_lrs": [0.0], "last_epoch": 0, "_step_count": 0, "_last_lr": [0.0]}

@@ -7,8 +7,8 @@ from typing import Any
 import lightning as L
 from torch import Tensor
 
-from app.errors import RunStopped
-from app.finite import state_trouble
+from ..errors import RunStopped
+from ..finite import state_trouble
 
 
 class FiniteState(L.Callback):

@@ -9,9 +9,9 @@ from typing import Any
 import lightning as L
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from app.callbacks.pictures import first_validation_samples, store
-from app.probes import measure, write
-from app.probes.subject import Subject
+from ..probes import measure, write
+from ..probes.subject import Subject
+from .pictures import first_validation_samples, store
 
 ALONG = "random"
 

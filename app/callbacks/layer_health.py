@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import lightning as L
 
-from app.notice import warn
+from ..notice import warn
 
 FLOODED = 0.5
 """A layer floods when more than this share of its (sample, neuron) pairs is saturated."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 
-from app.notice import warn
+from ..notice import warn
 
 
 class Origin(L.Callback):

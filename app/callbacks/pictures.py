@@ -10,9 +10,9 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
 
-from app.events import Batch
-from app.probes import figures
-from app.readout import first_spike_steps
+from ..events import Batch
+from ..probes import figures
+from ..readout import first_spike_steps
 
 
 def store(figure: Figure, path: Path, trainer: L.Trainer, name: str) -> None:

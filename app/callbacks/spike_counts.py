@@ -8,9 +8,9 @@ import lightning as L
 import torch
 import torch.distributed as dist
 
-from app.events import Batch
-from app.network import NetworkOutput
-from app.readout import decision_steps
+from ..events import Batch
+from ..network import NetworkOutput
+from ..readout import decision_steps
 
 
 class SpikeCounts(L.Callback):

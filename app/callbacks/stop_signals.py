@@ -8,7 +8,7 @@ import time
 from types import FrameType
 from typing import Any
 
-from app.errors import Interrupted
+from ..errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 AGAIN_S = 1.0

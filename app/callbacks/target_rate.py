@@ -6,9 +6,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from app.data.sampler import TrainingBatches
-from app.events import SpikeEvents
-from app.network import Network
+from ..data.sampler import TrainingBatches
+from ..events import SpikeEvents
+from ..network import Network
 
 HALVINGS = 20
 REACH = 4.0

@@ -17,9 +17,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 
-from app.config.check import complete, fill_choices
-from app.config.help import help_text
-from app.config.read import (
+from ..errors import UserError
+from .check import complete, fill_choices
+from .help import help_text
+from .read import (
     COMMAND_LINE,
     HELP,
     PRINT_CONFIG,
@@ -33,7 +34,7 @@ from app.config.read import (
     parse_arguments,
     read_layers,
 )
-from app.config.schema import (
+from .schema import (
     Config,
     DataConfig,
     Key,
@@ -47,7 +48,6 @@ from app.config.schema import (
     keys,
     sections,
 )
-from app.errors import UserError
 
 __all__ = [
     "CONFIGS",

@@ -9,8 +9,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from app.config.schema import BOUNDS, Config, Key, LossName, keys, value_of
-from app.errors import UserError
+from ..errors import UserError
+from .schema import BOUNDS, Config, Key, LossName, keys, value_of
 
 TIME_STEPS = {"digits": 100, "mnist": 100, "nmnist": 300, "spike_trains": 100}
 NETWORKS = {

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from textwrap import wrap
 from typing import Any
 
-from app.config.schema import Key, keys, sections
+from .schema import Key, keys, sections
 
 USAGE = """\
 usage: python train.py [config=NAME_OR_PATH] [key=value ...] [--print-config] [--help]

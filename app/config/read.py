@@ -15,9 +15,9 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from app.config.check import has_control
-from app.config.schema import keys, sections
-from app.errors import UserError
+from ..errors import UserError
+from .check import has_control
+from .schema import keys, sections
 
 COMMAND_LINE = "the command line"
 BASE = "_base_"

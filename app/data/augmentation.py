@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from app.data.event_dataset import EventDataset
-from app.data.sampler import KeyedIndices
-from app.events import Batch, SpikeEvents
+from ..events import Batch, SpikeEvents
+from .event_dataset import EventDataset
+from .sampler import KeyedIndices
 
 STEP, SAMPLE, MASK = 16, 32, 0xFFFF
 """Where step and sample begin in the code of an event; steps and neurons have 16 bits."""

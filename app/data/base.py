@@ -10,13 +10,13 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader
 
-from app.data.augmentation import Augmentation, AugmentedDataset
-from app.data.checks import check_range
-from app.data.event_dataset import EventDataset
-from app.data.loader import TrainingLoader, evaluation_loader
-from app.data.sampler import EvaluationBatches, Position, TrainingBatches
-from app.errors import UserError
-from app.events import Batch
+from ..errors import UserError
+from ..events import Batch
+from .augmentation import Augmentation, AugmentedDataset
+from .checks import check_range
+from .event_dataset import EventDataset
+from .loader import TrainingLoader, evaluation_loader
+from .sampler import EvaluationBatches, Position, TrainingBatches
 
 Split = Literal["train", "test"]
 LONGEST_WINDOW_STEPS = 2**15 - 1

@@ -16,8 +16,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from app.data.event_arrays import EventArrays
-from app.errors import UserError
+from ..errors import UserError
+from .event_arrays import EventArrays
 
 CRC_BYTES = 4
 _LOG = logging.getLogger(__name__)

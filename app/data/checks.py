@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.errors import UserError
+from ..errors import UserError
 
 
 def check_range(key: str, value: int, smallest: int, largest: int | None = None) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from app.data.base import EventDataModule
-from app.data.encoding import check_latency, encode_latency
-from app.data.event_dataset import EventDataset
-from app.data.split import split_train_val
+from .base import EventDataModule
+from .encoding import check_latency, encode_latency
+from .event_dataset import EventDataset
+from .split import split_train_val
 
 FULL_INTENSITY = 16
 TEST_SHARE = 0.2

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.data.event_arrays import NEURON_TYPE, STEP_TYPE, EventArrays
-from app.errors import UserError
+from ..errors import UserError
+from .event_arrays import NEURON_TYPE, STEP_TYPE, EventArrays
 
 NEVER = -1
 

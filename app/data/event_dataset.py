@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from app.data.event_arrays import NEURON_TYPE, EventArrays
-from app.events import Batch, SpikeEvents
+from ..events import Batch, SpikeEvents
+from .event_arrays import NEURON_TYPE, EventArrays
 
 
 class EventDataset(Dataset[Batch]):

@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from app.errors import UserError
+from ..errors import UserError
 
 MOST_ITEMS = 300_000
 PIECE_BYTES = 2**20

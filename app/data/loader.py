@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from app.data.augmentation import AugmentedDataset
-from app.data.event_dataset import EventDataset
-from app.data.sampler import EvaluationBatches, Position, TrainingBatches
-from app.events import Batch
+from ..events import Batch
+from .augmentation import AugmentedDataset
+from .event_dataset import EventDataset
+from .sampler import EvaluationBatches, Position, TrainingBatches
 
 
 def _as_gathered(batch: Batch) -> Batch:

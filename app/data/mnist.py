@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from app.data.base import EventDataModule, Split
-from app.data.encoding import check_latency, encode_latency
-from app.data.event_arrays import EventArrays
-from app.data.event_dataset import EventDataset
-from app.data.idx import read_idx
-from app.data.mnist_files import download_files, find_files
-from app.data.split import split_train_val
-from app.errors import UserError
+from ..errors import UserError
+from .base import EventDataModule, Split
+from .encoding import check_latency, encode_latency
+from .event_arrays import EventArrays
+from .event_dataset import EventDataset
+from .idx import read_idx
+from .mnist_files import download_files, find_files
+from .split import split_train_val
 
 FULL_INTENSITY = 255
 IMAGE_SHAPE = (28, 28)

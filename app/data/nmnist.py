@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from app.data.base import EventDataModule, Split
-from app.data.cache import cached_arrays
-from app.data.checks import check_range
-from app.data.event_arrays import EventArrays
-from app.data.event_dataset import EventDataset
-from app.data.nmnist_files import Recording, download_recordings, find_folder, list_recordings
-from app.data.nmnist_parsing import SENSOR_SHAPE, Binning, parse_recordings
-from app.data.split import split_train_val
-from app.errors import UserError
+from ..errors import UserError
+from .base import EventDataModule, Split
+from .cache import cached_arrays
+from .checks import check_range
+from .event_arrays import EventArrays
+from .event_dataset import EventDataset
+from .nmnist_files import Recording, download_recordings, find_folder, list_recordings
+from .nmnist_parsing import SENSOR_SHAPE, Binning, parse_recordings
+from .split import split_train_val
 
 PARSER_VERSION = 1
 VAL_SHARE = 6

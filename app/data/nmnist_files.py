@@ -13,8 +13,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
-from app.data.base import Split
-from app.errors import UserError
+from ..errors import UserError
+from .base import Split
 
 FOLDERS: dict[Split, str] = {"train": "Train", "test": "Test"}
 LABELS = {str(label) for label in range(10)}

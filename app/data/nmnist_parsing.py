@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from app.data.event_arrays import NEURON_TYPE, STEP_TYPE, EventArrays
-from app.data.nmnist_files import Recording
-from app.errors import UserError
+from ..errors import UserError
+from .event_arrays import NEURON_TYPE, STEP_TYPE, EventArrays
+from .nmnist_files import Recording
 
 SENSOR_SHAPE = (2, 34, 34)
 _PIXELS = SENSOR_SHAPE[1] * SENSOR_SHAPE[2]

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.data.base import EventDataModule
-from app.data.checks import check_range, check_rate
-from app.data.event_arrays import NEURON_TYPE, STEP_TYPE, EventArrays
-from app.data.event_dataset import EventDataset
+from .base import EventDataModule
+from .checks import check_range, check_rate
+from .event_arrays import NEURON_TYPE, STEP_TYPE, EventArrays
+from .event_dataset import EventDataset
 
 MOST_INPUTS = 2**16
 

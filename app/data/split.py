@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from app.errors import UserError
+from ..errors import UserError
 
 
 def split_train_val(samples: int, val_samples: int, seed: int, source: str) -> tuple[np.ndarray, np.ndarray]:

@@ -26,7 +26,7 @@ from numba import njit
 from numba.core import event
 from numpy.typing import NDArray
 
-from app.kernels.numba_lanes import (
+from .numba_lanes import (
     LANES,
     at_least,
     choose,

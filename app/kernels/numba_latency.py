@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from app.kernels.numba_cpu import kernel
+from .numba_cpu import kernel
 
 
 @kernel()

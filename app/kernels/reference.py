@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from app.neuron.lif import Neuron
+from ..neuron.lif import Neuron
 
 
 class Trajectory(NamedTuple):

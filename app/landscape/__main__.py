@@ -21,11 +21,11 @@ import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from app.errors import UserError, run_command
-from app.landscape.subject import Loaded, load
-from app.probes import measure, write
-from app.report.experiments import public_command
-from app.training.build import RULES
+from ..errors import UserError, run_command
+from ..probes import measure, write
+from ..report.experiments import public_command
+from ..training.build import RULES
+from .subject import Loaded, load
 
 PARTS = ("line", "plane", "fidelity")
 

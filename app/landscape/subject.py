@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.config import Config
-from app.probes.subject import Subject
-from app.training.build import compared_rules
-from app.training.trained import load_trained
+from ..config import Config
+from ..probes.subject import Subject
+from ..training.build import compared_rules
+from ..training.trained import load_trained
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.losses.reduction import Reduction
+from .reduction import Reduction
 
 
 def target_counts(label_B: Tensor, classes: int, max_target_spikes: float, min_target_spikes: float) -> Tensor:

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from app.kernels.numba_latency import latency_errors
-from app.losses.reduction import Reduction
-from app.readout import first_spike_steps
+from ..kernels.numba_latency import latency_errors
+from ..readout import first_spike_steps
+from .reduction import Reduction
 
 
 def latency_loss(

@@ -7,11 +7,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from app.events import Batch
-from app.losses.count import count_loss, target_counts
-from app.losses.latency import latency_loss
-from app.losses.reduction import Reduction
-from app.losses.spike_train import even_trains, spike_train_loss
+from ..events import Batch
+from .count import count_loss, target_counts
+from .latency import latency_loss
+from .reduction import Reduction
+from .spike_train import even_trains, spike_train_loss
 
 LossName = Literal["count", "spike_train", "latency"]
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from app.losses.reduction import Reduction
+from .reduction import Reduction
 
 EXTEND_STEPS = 200
 """The difference is followed so many steps past the window."""

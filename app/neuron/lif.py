@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from app.errors import UserError
-from app.neuron.limits import SMALLEST, require_single_precision
+from ..errors import UserError
+from .limits import SMALLEST, require_single_precision
 
 
 @dataclass(frozen=True)

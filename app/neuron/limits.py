@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from app.errors import UserError
+from ..errors import UserError
 
 SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 

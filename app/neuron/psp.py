@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from app.neuron.lif import Neuron
+from .lif import Neuron
 
 
 def psp_kernel(neuron: Neuron, time_steps: int, dtype: torch.dtype = torch.float64) -> Tensor:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from app.errors import UserError
-from app.neuron.limits import LARGEST, require_single_precision
+from ..errors import UserError
+from .limits import LARGEST, require_single_precision
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from app.colours import RULE_COLOURS
-from app.probes.spike_changes import SpikeChanges
+from ..colours import RULE_COLOURS
+from .spike_changes import SpikeChanges
 
 INK, GRID, ACCENT = "#1f2933", "#d9dee4", "#b3261e"
 

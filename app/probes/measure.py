@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from app.probes.fidelity import (
+from .fidelity import (
     Agreement,
     agreement,
     central_difference,
@@ -20,9 +20,9 @@ from app.probes.fidelity import (
     slope,
     smooth,
 )
-from app.probes.landscape import filter_normalised_direction, measure_along, measure_on_plane
-from app.probes.spike_changes import SpikeChanges, spike_changes
-from app.probes.subject import Subject
+from .landscape import filter_normalised_direction, measure_along, measure_on_plane
+from .spike_changes import SpikeChanges, spike_changes
+from .subject import Subject
 
 Direction = list[Tensor]
 SMOOTH = 0.05

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from app.probes import fidelity
+from . import fidelity
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from app.probes import figures
-from app.probes.fidelity import Agreement
-from app.probes.measure import Line, Plane
+from . import figures
+from .fidelity import Agreement
+from .measure import Line, Plane
 
 DPI = 100
 

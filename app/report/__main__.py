@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from app.errors import UserError, run_command
-from app.report.cli import ONLINE, Parser, read_results, write
-from app.report.groups import Group, group
-from app.report.page import page
-from app.report.tables import csv_text, markdown
+from ..errors import UserError, run_command
+from .cli import ONLINE, Parser, read_results, write
+from .groups import Group, group
+from .page import page
+from .tables import csv_text, markdown
 
 COMMANDS = {"results": "results_page", "spike-trains": "spike_trains", "workspace": "workspace"}
 """Further commands and the modules that hold their ``main``."""
@@ -30,7 +30,7 @@ COMMANDS = {"results": "results_page", "spike-trains": "spike_trains", "workspac
 def main(argv: list[str]) -> int:
     """Read runs, write the comparison; or do what a further command does."""
     if argv and argv[0] in COMMANDS:
-        return import_module(f"app.report.{COMMANDS[argv[0]]}").main(argv[1:])
+        return import_module(f".{COMMANDS[argv[0]]}", __package__).main(argv[1:])
     arguments = _arguments(argv)
     results = read_results(arguments.runs)
     groups = group(results)

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from app.errors import UserError
-from app.report.results import Result, is_of_this_project, result_of
-from app.report.runs import log_files, online_runs, stored_runs
+from ..errors import UserError
+from .results import Result, is_of_this_project, result_of
+from .runs import log_files, online_runs, stored_runs
 
 ONLINE = "wandb:"
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from app.errors import UserError
+from ..errors import UserError
 
 COMMAND = "command.txt"
 """In a sweep's folder: the command that ran it last."""
@@ -121,5 +121,5 @@ def _words(command: str, where: str) -> list[str]:
 @cache
 def published() -> dict[str, Published]:
     """All published figures by the name of their table."""
-    text = (files("app.report") / "published.yaml").read_text(encoding="utf-8")
+    text = (files(__package__) / "published.yaml").read_text(encoding="utf-8")
     return {name: Published(**table) for name, table in yaml.safe_load(text).items()}

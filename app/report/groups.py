@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from app.report.results import Measure, Point, Result
+from .results import Measure, Point, Result
 
 RULES = ("activation", "timing", "antlr")
 LATE_KEYS = ("readout", "trainer.max_epochs", "trainer.max_steps")

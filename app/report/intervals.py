@@ -7,7 +7,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from app.report.results import Result
+from .results import Result
 
 CONFIDENCE = 0.95
 Interval = tuple[float, float]

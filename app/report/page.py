@@ -11,10 +11,10 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from app.colours import RULE_COLOURS, RULE_COLOURS_DARK
-from app.report.groups import Group, Spread
-from app.report.results import Result, thin
-from app.report.tables import NOTE, runs_html, settings_html
+from ..colours import RULE_COLOURS, RULE_COLOURS_DARK
+from .groups import Group, Spread
+from .results import Result, thin
+from .tables import NOTE, runs_html, settings_html
 
 SCRIPTS = ("charts.js", "views.js", "page.js")
 CURVES = {
@@ -50,7 +50,7 @@ def page(groups: Sequence[Group], title: str) -> str:
 
 
 def _asset(name: str) -> str:
-    return (files("app.report") / "assets" / name).read_text(encoding="utf-8")
+    return (files(__package__) / "assets" / name).read_text(encoding="utf-8")
 
 
 def _colours() -> str:

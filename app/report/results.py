@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.report.runs import STEP, Run
+from .runs import STEP, Run
 
 Point = tuple[float, float]
 CURVE_POINTS = 160

@@ -12,12 +12,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.errors import UserError
-from app.report.cli import Parser, read_results, write
-from app.report.experiments import Experiment, published, read_experiments
-from app.report.groups import Group, group
-from app.report.intervals import CONFIDENCE, fold_means, t_interval, wilson_interval
-from app.report.tables import COLUMNS, MISSING, markdown_table, trials, written
+from ..errors import UserError
+from .cli import Parser, read_results, write
+from .experiments import Experiment, published, read_experiments
+from .groups import Group, group
+from .intervals import CONFIDENCE, fold_means, t_interval, wilson_interval
+from .tables import COLUMNS, MISSING, markdown_table, trials, written
 
 TOGETHER = ("accuracy_first", "accuracy_count")
 """Left out of the tables, which show the accuracy by the setting's own readout and say which that is."""

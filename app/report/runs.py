@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from app.errors import UserError
+from ..errors import UserError
 
 STEP = "trainer/global_step"
 HEADER = b":W&B"

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from app.errors import UserError
-from app.report.cli import Parser, read_results, write
-from app.report.groups import Group, Spread, group, spread
-from app.report.results import Result, thin
-from app.report.tables import markdown_table, percent, short
+from ..errors import UserError
+from .cli import Parser, read_results, write
+from .groups import Group, Spread, group, spread
+from .results import Result, thin
+from .tables import markdown_table, percent, short
 
 TASK = "spike_trains"
 WINDOW_STEPS = 2
@@ -59,7 +59,7 @@ def matched(result: Result) -> tuple[Tensor, Tensor]:
     """
     import torch
 
-    from app.training.trained import load_trained
+    from ..training.trained import load_trained
 
     folder = next((p for p in Path(result.run.sources[-1]).parents if (p / "checkpoints").is_dir()), None)
     if folder is None:
@@ -83,7 +83,7 @@ def _text(groups: Sequence[Group], trains: dict[str, list[tuple[Tensor, Tensor]]
 
 
 def _row(one: Group, trains: Sequence[tuple[Tensor, Tensor]]) -> list[str]:
-    from app.probes.spike_changes import spike_changes
+    from ..probes.spike_changes import spike_changes
 
     changes = [(spike_changes(target, output, WINDOW_STEPS), float(target.sum())) for output, target in trains]
     names = ("kept", "shifted", "removed", "created")
@@ -92,7 +92,7 @@ def _row(one: Group, trains: Sequence[tuple[Tensor, Tensor]]) -> list[str]:
 
 
 def _draw(groups: Sequence[Group], trains: dict[str, list[tuple[Tensor, Tensor]]], path: Path) -> None:
-    from app.probes.figures import matching
+    from ..probes.figures import matching
 
     curves = {one.rule: [_point(x, value) for x, value in thin(one.curve("train/loss"), POINTS)] for one in groups}
     shown = {rule: tuple(spikes[:, 0] for spikes in pairs[0]) for rule, pairs in trains.items()}

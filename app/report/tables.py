@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
 
-from app.report.groups import Group, Spread
-from app.report.results import Result
+from .groups import Group, Spread
+from .results import Result
 
 
 class Column(NamedTuple):

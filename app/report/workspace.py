@@ -10,8 +10,8 @@ from __future__ import annotations
 from argparse import Namespace
 from typing import Any
 
-from app.errors import UserError
-from app.report.cli import Parser
+from ..errors import UserError
+from .cli import Parser
 
 LAYERS = 2
 LAYER_METRICS = ("spikes_per_sample", "silent_share", "dead_share")

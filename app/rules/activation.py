@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from app.neuron.surrogate import Surrogate
+from ..neuron.surrogate import Surrogate
 
 
 def activation_error(error_S: Tensor, potential: Tensor, surrogate: Surrogate, threshold: float) -> Tensor:

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from app.activity import LayerActivity, SpikeWords
-from app.events import SpikeEvents
-from app.kernels import numba_cpu as kernels
-from app.kernels.numba_memory import keep_freed_memory
-from app.kernels.numba_threads import parallel
-from app.neuron.lif import Neuron
-from app.neuron.surrogate import Exponential
-from app.rules.rule import Rule
+from ..activity import LayerActivity, SpikeWords
+from ..events import SpikeEvents
+from ..kernels import numba_cpu as kernels
+from ..kernels.numba_memory import keep_freed_memory
+from ..kernels.numba_threads import parallel
+from ..neuron.lif import Neuron
+from ..neuron.surrogate import Exponential
+from .rule import Rule
 
 LANES = kernels.LANES
 TASKS = 8

@@ -12,11 +12,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from app.errors import UserError
-from app.neuron.limits import require_single_precision
-from app.neuron.surrogate import Exponential, Surrogate
-from app.rules.activation import activation_error
-from app.rules.timing import MIN_SLOPE, timing_error
+from ..errors import UserError
+from ..neuron.limits import require_single_precision
+from ..neuron.surrogate import Exponential, Surrogate
+from .activation import activation_error
+from .timing import MIN_SLOPE, timing_error
 
 Variant = Literal["srm", "rnn", "slayer"]
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from app.kernels import reference
-from app.neuron.lif import Neuron
-from app.rules.rule import Rule
-from app.rules.synapses import Synapses
+from ..kernels import reference
+from ..neuron.lif import Neuron
+from .rule import Rule
+from .synapses import Synapses
 
 
 class _Connect(torch.autograd.Function):

@@ -25,12 +25,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.errors import Interrupted, UserError, run_command
-from app.report.experiments import COMMAND
-from app.report.tables import one as one_value
-from app.sweep.outcome import NAMES, choose, measure, outcomes, store, table, validated, written
-from app.sweep.plan import Plan, Trial, read_plan
-from app.sweep.run import Finished, command, cores, is_finished, log_of, run_all, sole
+from ..errors import Interrupted, UserError, run_command
+from ..report.experiments import COMMAND
+from ..report.tables import one as one_value
+from .outcome import NAMES, choose, measure, outcomes, store, table, validated, written
+from .plan import Plan, Trial, read_plan
+from .run import Finished, command, cores, is_finished, log_of, run_all, sole
 
 WRITE = "--write-wandb-sweep"
 DRY_RUN = "--dry-run"
@@ -73,7 +73,7 @@ def _take_file(argv: Sequence[str]) -> tuple[list[str], Path | None]:
 
 
 def _write(plan: Plan, file: Path) -> int:
-    from app.sweep.wandb_file import sweep_file
+    from .wandb_file import sweep_file
 
     text = sweep_file(plan)
     try:

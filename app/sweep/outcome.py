@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from app.report.groups import Spread, spread
-from app.report.results import Measure, best_validation, measure_of
-from app.report.tables import percent, short
-from app.sweep.plan import Option, Trial, label
-from app.sweep.run import is_finished
+from ..report.groups import Spread, spread
+from ..report.results import Measure, best_validation, measure_of
+from ..report.tables import percent, short
+from .plan import Option, Trial, label
+from .run import is_finished
 
 NAMES = {
     "accuracy_first": "accuracy by first spike",

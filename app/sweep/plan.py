@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from app.config import Config, load_config
-from app.errors import UserError
+from ..config import Config, load_config
+from ..errors import UserError
 
 OWN = ("out", "trials", "jobs")
 REPEATS = ("data.fold",)
@@ -218,8 +218,8 @@ def _check_folder(trial: Trial) -> None:
 
 
 def _difference(stored: Config, wanted: Config) -> str:
-    from app.config import to_dict
-    from app.report.results import flatten
+    from ..config import to_dict
+    from ..report.results import flatten
 
     old, new = (dict(flatten(to_dict(config))) for config in (stored, wanted))
     key = next(key for key in new if key not in ("config", "ckpt") and old[key] != new[key])

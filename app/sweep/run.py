@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from app.errors import UserError
-from app.sweep.plan import Trial
+from ..errors import UserError
+from .plan import Trial
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 POLL_S = 0.1

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from app.report.results import measure_of
-from app.sweep.plan import Plan
+from ..report.results import measure_of
+from .plan import Plan
 
 
 def sweep_file(plan: Plan) -> str:

@@ -15,33 +15,33 @@ from lightning.fabric.plugins.environments import SLURMEnvironment
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from app import tracking
-from app.callbacks.checkpoints import BestCheckpoint, LastCheckpoint
-from app.callbacks.finite_state import FiniteState
-from app.callbacks.landscape import LossLandscape
-from app.callbacks.layer_health import LayerHealth
-from app.callbacks.origin import Origin
-from app.callbacks.pictures import SpikeRaster
-from app.callbacks.progress import SpikeProgressBar
-from app.callbacks.rank_state import RandomState, RunningMetrics
-from app.callbacks.spike_counts import SpikeCounts
-from app.callbacks.target_rate import TargetRate
-from app.checkpoint import AtomicCheckpoints
-from app.config import Config, to_dict
-from app.config.schema import RuleName
-from app.data.augmentation import Augmentation
-from app.data.base import EventDataModule
-from app.errors import UserError
-from app.losses.objective import Objective
-from app.metrics_file import MetricsFile
-from app.network import Network
-from app.neuron.lif import Neuron, centre_bias
-from app.neuron.limits import LARGEST
-from app.neuron.surrogate import Exponential, Rectangular, Surrogate
-from app.rules.rule import Rule, activation, antlr, timing
-from app.training.module import Optimisation, SpikingModule
-from app.training.start import Start
-from app.version import code_version
+from .. import tracking
+from ..callbacks.checkpoints import BestCheckpoint, LastCheckpoint
+from ..callbacks.finite_state import FiniteState
+from ..callbacks.landscape import LossLandscape
+from ..callbacks.layer_health import LayerHealth
+from ..callbacks.origin import Origin
+from ..callbacks.pictures import SpikeRaster
+from ..callbacks.progress import SpikeProgressBar
+from ..callbacks.rank_state import RandomState, RunningMetrics
+from ..callbacks.spike_counts import SpikeCounts
+from ..callbacks.target_rate import TargetRate
+from ..checkpoint import AtomicCheckpoints
+from ..config import Config, to_dict
+from ..config.schema import RuleName
+from ..data.augmentation import Augmentation
+from ..data.base import EventDataModule
+from ..errors import UserError
+from ..losses.objective import Objective
+from ..metrics_file import MetricsFile
+from ..network import Network
+from ..neuron.lif import Neuron, centre_bias
+from ..neuron.limits import LARGEST
+from ..neuron.surrogate import Exponential, Rectangular, Surrogate
+from ..rules.rule import Rule, activation, antlr, timing
+from ..version import code_version
+from .module import Optimisation, SpikingModule
+from .start import Start
 
 RULES = get_args(RuleName)
 
@@ -136,20 +136,20 @@ def _data_module(config: Config, network: Network) -> EventDataModule:
         loading["val_samples"] = d.val_samples
     latency = {"latency_min_steps": d.latency_min_steps, "latency_max_steps": d.latency_max_steps}
     if config.task == "digits":
-        from app.data.digits import DigitsDataModule
+        from ..data.digits import DigitsDataModule
 
         return DigitsDataModule(**latency, **loading)
     if config.task == "mnist":
-        from app.data.mnist import MNISTDataModule
+        from ..data.mnist import MNISTDataModule
 
         return MNISTDataModule(d.root, **latency, **loading)
     if config.task == "nmnist":
-        from app.data.nmnist import NMNISTDataModule
+        from ..data.nmnist import NMNISTDataModule
 
         options = {"duration_ms": d.duration_ms, "first_event_only": d.first_event_only}
         options |= {"folds": d.folds, "fold": d.fold}
         return NMNISTDataModule(d.root, d.cache, **options, **loading)
-    from app.data.spike_trains import SpikeTrainsDataModule
+    from ..data.spike_trains import SpikeTrainsDataModule
 
     sizes = {"inputs": prod(network.input_shape), "outputs": network.spiking[-1].shape[0]}
     return SpikeTrainsDataModule(**sizes, input_rate=d.input_rate, target_rate=d.target_rate, **loading)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.config import Config
-from app.config.schema import keys, value_of
-from app.errors import UserError
-from app.notice import warn
+from ..config import Config
+from ..config.schema import keys, value_of
+from ..errors import UserError
+from ..notice import warn
 
 FIXED = ("task", "network", "optim.name", "optim.lr", "optim.weight_decay", "optim.momentum")
 """Part of what the checkpoint holds: weights, and the optimiser's state with its settings."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from app.checkpoint import BEST, CHECKPOINTS, LAST, PREVIOUS
-from app.errors import UserError
-from app.files import PARTIAL
+from ..checkpoint import BEST, CHECKPOINTS, LAST, PREVIOUS
+from ..errors import UserError
+from ..files import PARTIAL
 
 CONFIG = "config.yaml"
 CLAIMED = "ANTLR_SNN_OUT"

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 
-from app.errors import RunStopped
-from app.events import Batch
-from app.finite import gradient_trouble, loss_trouble
-from app.losses.objective import Objective
-from app.losses.silent import silent_neuron_penalty
-from app.losses.spike_cost import spike_cost
-from app.metrics import SpikeMetrics, exact_sum
-from app.network import Network, NetworkOutput
+from ..errors import RunStopped
+from ..events import Batch
+from ..finite import gradient_trouble, loss_trouble
+from ..losses.objective import Objective
+from ..losses.silent import silent_neuron_penalty
+from ..losses.spike_cost import spike_cost
+from ..metrics import SpikeMetrics, exact_sum
+from ..network import Network, NetworkOutput
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from app.checkpoint import CHECKPOINTS, newest_intact, read_checkpoint
-from app.config import Config, from_dict, load_config, parse_arguments, to_yaml
-from app.errors import UserError
-from app.files import replacing
-from app.notice import warn
-from app.training.changes import check_changes
-from app.training.folder import CONFIG, choose_folder, has_checkpoints, latest_run, make_folder, remove_partial_files
+from ..checkpoint import CHECKPOINTS, newest_intact, read_checkpoint
+from ..config import Config, from_dict, load_config, parse_arguments, to_yaml
+from ..errors import UserError
+from ..files import replacing
+from ..notice import warn
+from .changes import check_changes
+from .folder import CONFIG, choose_folder, has_checkpoints, latest_run, make_folder, remove_partial_files
 
 
 @dataclass(frozen=True)

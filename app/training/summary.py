@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from app import tracking
-from app.checkpoint import read_checkpoint
-from app.files import replacing
-from app.training.build import Run
-from app.version import code_version
+from .. import tracking
+from ..checkpoint import read_checkpoint
+from ..files import replacing
+from ..version import code_version
+from .build import Run
 
 ROWS = (
     ("accuracy by first spike", "accuracy_first", "{:.2%}"),

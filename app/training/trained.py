@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.checkpoint import BEST, CHECKPOINTS, read_checkpoint
-from app.config import Config, from_dict
-from app.data.base import EventDataModule
-from app.errors import UserError
-from app.training.build import build_data, build_module, quiet
-from app.training.module import SpikingModule
+from ..checkpoint import BEST, CHECKPOINTS, read_checkpoint
+from ..config import Config, from_dict
+from ..data.base import EventDataModule
+from ..errors import UserError
+from .build import build_data, build_module, quiet
+from .module import SpikingModule
 
 
 @dataclass(frozen=True)

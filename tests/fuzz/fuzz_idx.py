@@ -9,7 +9,7 @@ with atheris.instrument_imports(include=["app.data", "gzip"]):
 
 from harness import fuzz
 
-from app.selftest.malformed_data import IdxFile, use_idx
+from reliability.malformed_data import IdxFile, use_idx
 
 
 def use(content, folder):

@@ -9,7 +9,7 @@ with atheris.instrument_imports(include=["app.data", "tonic.io"]):
 
 from harness import fuzz
 
-from app.selftest.malformed_data import recording_bytes, use_recording
+from reliability.malformed_data import recording_bytes, use_recording
 
 SEEDS = [recording_bytes([(1, 2, 5, 1), (33, 33, 7, 0)]), recording_bytes([(0, 0, 9, 1), (0, 240, 0, 0), (4, 3, 8, 0)])]
 

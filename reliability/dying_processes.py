@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from app.checkpoint import CHECKPOINTS, LAST, read_checkpoint
-from app.selftest.bench import Bench, Ended, Outcome
-from app.selftest.child import Child
-from app.selftest.usage import children_of, usage_of
+from reliability.bench import Bench, Ended, Outcome
+from reliability.child import Child
+from reliability.usage import children_of, usage_of
 
 DDP = ("trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu")
 DEATH_S = 30.0

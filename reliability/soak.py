@@ -1,4 +1,4 @@
-"""Look for leaks: ``python -m app.selftest soak [--minutes 60] [--lives 12] [key=value …]``.
+"""Look for leaks: ``python -m reliability soak [--minutes 60] [--lives 12] [key=value …]``.
 
 Two runs train side by side, each on one core: one process without interruption, and a run that is stopped and resumed
 again and again, by SIGKILL and by SIGTERM in turn. Memory, file handles and threads of both, and of the processes that
@@ -22,11 +22,11 @@ from pathlib import Path
 
 from app.checkpoint import CHECKPOINTS, LAST, read_checkpoint
 from app.errors import RunStopped, UserError
-from app.selftest.child import Child
-from app.selftest.page import PAGE, Parser, table, write_section
-from app.selftest.soak_result import HEAD, Sample, figure, judge
-from app.selftest.usage import Usage, children_of, usage_of
 from app.training.folder import CONFIG, has_checkpoints
+from reliability.child import Child
+from reliability.page import PAGE, Parser, table, write_section
+from reliability.soak_result import HEAD, Sample, figure, judge
+from reliability.usage import Usage, children_of, usage_of
 
 SETTINGS = [
     *("task=digits", "trainer.max_epochs=1000000", "optim.schedule=constant", "optim.lr=1e-4"),

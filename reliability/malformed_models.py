@@ -20,8 +20,8 @@ import torch
 from hypothesis import strategies as st
 
 from app.checkpoint import CHECKPOINTS, LAST, read_checkpoint
-from app.selftest.malformed_data import Edit, apply_edits
 from app.verify import CONSTANTS, Case, read_case, replay
+from reliability.malformed_data import Edit, apply_edits
 
 STEPS, BATCH = 4, 2
 JUNK = [None, True, 0, -1, 3, 10**400, 0.5, float("nan"), float("inf"), 1e300, "", "a", [], ["fc2"], {}, {"a": 1}]

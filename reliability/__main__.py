@@ -1,4 +1,4 @@
-"""Try what docs/RELIABILITY.md claims: ``python -m app.selftest TEST [options]``; TEST ``--help`` lists its options.
+"""Try what docs/RELIABILITY.md claims: ``python -m reliability TEST [options]``; TEST ``--help`` lists its options.
 
 With ``--write`` a test puts its result into docs/RELIABILITY.md.
 """
@@ -25,8 +25,8 @@ def main(argv: list[str]) -> int:
         return 0
     if not argv or argv[0] not in TESTS:
         given = f"there is no test {argv[0]!r}" if argv else "the test is missing"
-        raise UserError(f"app.selftest: {given}; choose {', '.join(TESTS)}")
-    return import_module(f"app.selftest.{argv[0]}").main(argv[1:])
+        raise UserError(f"reliability: {given}; choose {', '.join(TESTS)}")
+    return import_module(f"reliability.{argv[0]}").main(argv[1:])
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from typing import Any
 
 from app.errors import RunStopped
 from app.report.runs import STEP, read_log
-from app.selftest.bench import Bench, Ended, Outcome, wait_for
-from app.selftest.lost_disks import NAMESPACE
-from app.selftest.usage import children_of
-from app.selftest.wandb_server import KEY, WandbServer
+from reliability.bench import Bench, Ended, Outcome, wait_for
+from reliability.lost_disks import NAMESPACE
+from reliability.usage import children_of
+from reliability.wandb_server import KEY, WandbServer
 
 ONLINE, OFFLINE = "tracking.mode=online", "tracking.mode=offline"
 SMALL_WANDB_DISK = 'mount -t tmpfs -o size=64k tmpfs "$1" || exit 99; shift; exec "$@"'

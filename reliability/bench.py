@@ -11,8 +11,8 @@ from pathlib import Path
 
 from app.checkpoint import CHECKPOINTS, LAST
 from app.errors import RunStopped
-from app.selftest.child import Child
-from app.selftest.digest import digests_of
+from reliability.child import Child
+from reliability.digest import digests_of
 
 SETTINGS = [
     *("task=digits", "network=[64,fc20,fc10]", "time_steps=30", "trainer.max_epochs=12", "optim.schedule=constant"),

@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from app.errors import RunStopped
-from app.selftest.usage import Usage
+from reliability.usage import Usage
 
 HEAD = ("run", "what", "after warm-up", "at the end", "per hour", "may grow by", "grew")
 WARM_UP = 1 / 6

@@ -1,4 +1,4 @@
-"""Prove that a killed run loses nothing: ``python -m app.selftest resume [--kills 20] [--task mnist] [key=value …]``.
+"""Prove that a killed run loses nothing: ``python -m reliability resume [--kills 20] [--task mnist] [key=value …]``.
 
 Trains a task once without interruption, then again in child processes that are killed with SIGKILL at random times and
 resumed with ``ckpt=last``, and compares weights, optimiser, random states, metrics and best checkpoint bit for bit.
@@ -19,10 +19,10 @@ from pathlib import Path
 from app.checkpoint import CHECKPOINTS, newest_intact, read_checkpoint
 from app.errors import RunStopped
 from app.files import PARTIAL
-from app.selftest.child import Child
-from app.selftest.digest import digests_of
-from app.selftest.page import Parser, table, write_section
 from app.training.folder import CONFIG, has_checkpoints
+from reliability.child import Child
+from reliability.digest import digests_of
+from reliability.page import Parser, table, write_section
 
 SETTINGS = {
     "digits": ["network=[64,fc20,fc10]", "time_steps=30", "trainer.max_epochs=40", "data.eval_batch_size=16"],

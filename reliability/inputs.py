@@ -1,4 +1,4 @@
-"""Feed thousands of malformed inputs to every reader: ``python -m app.selftest inputs [--examples 2000] [--seed 0]``.
+"""Feed thousands of malformed inputs to every reader: ``python -m reliability inputs [--examples 2000] [--seed 0]``.
 
 Hypothesis makes settings, network specifications, IDX files, N-MNIST recordings and archives, golden files and
 checkpoints, most of them damaged in some way. Each must be refused in one sentence that leaves no file behind, or be
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import UserError
-from app.selftest.page import Parser, table, write_section
+from reliability.page import Parser, table, write_section
 
 LONGEST_SENTENCE = 1500
 
@@ -102,10 +102,10 @@ def kinds() -> list[Kind]:
     try:
         import hypothesis  # noqa: F401
     except ImportError:
-        raise UserError("app.selftest inputs needs hypothesis: pip install -r requirements-dev.txt") from None
-    from app.selftest import malformed_data as data
-    from app.selftest import malformed_models as models
-    from app.selftest import malformed_settings as settings
+        raise UserError("reliability inputs needs hypothesis: pip install -r requirements-dev.txt") from None
+    from reliability import malformed_data as data
+    from reliability import malformed_models as models
+    from reliability import malformed_settings as settings
 
     return [
         Kind("arguments", settings.arguments(), settings.use_arguments),

@@ -1,4 +1,4 @@
-"""Try what must not cost a run: ``python -m app.selftest faults [--only WORD] [--jobs 2]``.
+"""Try what must not cost a run: ``python -m reliability faults [--only WORD] [--jobs 2]``.
 
 Damages checkpoints, fills disks, takes folders and data away, stops W&B's server and service, and kills processes, each
 while a real run of the digits trains, and compares what becomes of it with an undisturbed run, bit for bit. Nothing
@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from app.errors import UserError
-from app.selftest import damaged_checkpoints, dying_processes, lost_disks, lost_tracking
-from app.selftest.bench import Bench, Outcome
-from app.selftest.page import Parser, table, write_section
+from reliability import damaged_checkpoints, dying_processes, lost_disks, lost_tracking
+from reliability.bench import Bench, Outcome
+from reliability.page import Parser, table, write_section
 
 HEAD = ("fault", "tried", "what happened", "survived", "lost")
 Fault = Callable[[Bench], Outcome]

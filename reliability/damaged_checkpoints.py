@@ -17,8 +17,8 @@ import torch
 
 from app.checkpoint import BEST, CHECKPOINTS, LAST, PREVIOUS, read_checkpoint
 from app.errors import UserError
-from app.selftest.bench import Bench, Outcome, wait_for
-from app.selftest.digest import digest
+from reliability.bench import Bench, Outcome, wait_for
+from reliability.digest import digest
 
 CUTS = 200
 FLIPS = 300

@@ -27,7 +27,7 @@ class Parser(ArgumentParser):
     """
 
     def __init__(self, test: str, about: str | None) -> None:
-        super().__init__(f"python -m app.selftest {test}", description=about)
+        super().__init__(f"python -m reliability {test}", description=about)
         self.add_argument("--write", action="store_true", help=f"put the result into docs/{PAGE.name}")
 
     def error(self, message: str) -> NoReturn:
@@ -46,7 +46,7 @@ def write_section(name: str, command: str, body: str, page: Path = PAGE) -> None
 
     Args:
         name: of the section.
-        command: what was called, after ``python -m app.selftest``.
+        command: what was called, after ``python -m reliability``.
         body: Markdown.
         page: the file.
 
@@ -58,6 +58,6 @@ def write_section(name: str, command: str, body: str, page: Path = PAGE) -> None
     _, end, after = rest.partition(END)
     if not found or not end:
         raise UserError(f"{page} has no section {begin} … {END}; add these two lines where the result belongs")
-    body = f"`python -m app.selftest {command}`, code {code_version()}:\n\n{body.strip()}"
+    body = f"`python -m reliability {command}`, code {code_version()}:\n\n{body.strip()}"
     with replacing(page, encoding="utf-8") as file:
         file.write(f"{before}{begin}\n{body}\n{END}{after}")

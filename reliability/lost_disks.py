@@ -11,8 +11,8 @@ import numpy as np
 
 from app.checkpoint import CHECKPOINTS, LAST, read_checkpoint
 from app.files import PARTIAL
-from app.selftest.bench import Bench, Ended, Outcome
-from app.selftest.digest import digest
+from reliability.bench import Bench, Ended, Outcome
+from reliability.digest import digest
 
 LIMIT_BYTES = 5000
 """Less than a checkpoint has."""

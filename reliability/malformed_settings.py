@@ -18,7 +18,7 @@ from app.config.schema import Key, keys, sections
 from app.network import Network
 from app.neuron.lif import Neuron
 from app.rules.rule import antlr
-from app.selftest.malformed_data import damaged
+from reliability.malformed_data import damaged
 
 ODD_NAMES = ["", "config", "a..b", "optim.", ".lr", "optim.lr.x", "optim[lr]", "_base_"]
 WORDS = [
