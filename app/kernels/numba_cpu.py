@@ -12,21 +12,19 @@ the last error are left out. A neuron's own sums run in a fixed order, whatever 
 
 A kernel takes ``counter, tasks, *arguments`` and claims one task after the other until none is left; threads share the
 counter. Every kernel has the same order of parts: its task, its state, the loop over time. Kernels call only functions
-of this file and of ``numba_lanes``; change a line here after a change there, for the compiler's cache looks at this
+of this file and of ``lanes``; change a line here after a change there, for the compiler's cache looks at this
 file only.
 """
 
 from __future__ import annotations
 
-import sys
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
-from numba.core import event
 from numpy.typing import NDArray
 
-from .numba_lanes import (
+from .compile import kernel
+from .lanes import (
     LANES,
     at_least,
     choose,
@@ -124,37 +122,6 @@ class Record(NamedTuple):
     until_B: NDArray
     decision_BL: NDArray
     valid_B: NDArray
-
-
-class _Announcement(event.Listener):
-    """One line on stderr when the first kernel has to be compiled, for that takes some seconds."""
-
-    def __init__(self) -> None:
-        self.silent = False
-
-    def on_start(self, event: event.Event) -> None:
-        """Called by numba before it compiles anything that the disk cache does not hold."""
-        if not self.silent and event.data["dispatcher"].py_func.__module__ == __name__:
-            self.silent = True
-            print("compiling the numba kernels, once for this machine (about 10 s) ...", file=sys.stderr, flush=True)
-
-    def on_end(self, event: event.Event) -> None:
-        """Nothing to say."""
-
-
-event.register("numba:compile", _Announcement())
-
-
-def kernel(**options: Any):
-    """Compile with a cache on disk, or without one where no directory for it is writable."""
-
-    def compile_(function):
-        try:
-            return njit(nogil=True, cache=True, error_model="numpy", **options)(function)
-        except RuntimeError:
-            return njit(nogil=True, error_model="numpy", **options)(function)
-
-    return compile_
 
 
 # --- weights and events -----------------------------------------------------------------------------------------------

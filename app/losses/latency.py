@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..kernels.numba_latency import latency_errors
+from ..kernels.latency import latency_errors
 from ..readout import first_spike_steps
 from .reduction import Reduction
 

@@ -20,8 +20,8 @@ from torch.autograd.function import once_differentiable
 from ..activity import LayerActivity, SpikeWords
 from ..events import SpikeEvents
 from ..kernels import numba_cpu as kernels
-from ..kernels.numba_memory import keep_freed_memory
-from ..kernels.numba_threads import parallel
+from ..kernels.memory import keep_freed_memory
+from ..kernels.threads import parallel
 from ..neuron.lif import Neuron
 from ..neuron.surrogate import Exponential
 from .rule import Rule

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .numba_cpu import kernel
+from .compile import kernel
 
 
 @kernel()
