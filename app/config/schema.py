@@ -3,7 +3,7 @@
 :mod:`app.config` fills these dataclasses from a file and the command line, :mod:`app.config.help` prints them.
 """
 
-# ruff: noqa: RUF009 - key() is dataclasses.field() and makes a new default for every object
+# ruff: noqa: RUF009 - setting() is dataclasses.field() and makes a new default for every object
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from ..settings import setting as key
 
 Task = Literal["digits", "mnist", "nmnist", "spike_trains"]
 RuleName = Literal["activation", "timing", "antlr"]
@@ -25,14 +27,6 @@ BOUNDS = {
     "lt": (operator.lt, "less than", "<"),
 }
 """Bounds of a value: comparison, words, sign."""
-
-
-def key(default: Any, meaning: str, compare: bool = True, **bounds: float) -> Any:
-    """A setting: its default, its meaning for ``--help``, and bounds ``ge``, ``gt``, ``le``, ``lt`` of its value."""
-    metadata = {"help": meaning, "bounds": bounds}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, compare=compare, metadata=metadata)
 
 
 @dataclass
