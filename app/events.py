@@ -32,6 +32,53 @@ class SpikeEvents:
     time_steps: int
     shape: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        kinds = {"steps_E": torch.int32, "neurons_E": torch.int32, "offsets_B1": torch.int64}
+        for name, kind in kinds.items():
+            values = getattr(self, name)
+            if not isinstance(values, Tensor) or values.dtype != kind or values.dim() != 1:
+                raise ValueError(
+                    f"SpikeEvents: {name} must be a tensor of one axis of {str(kind).removeprefix('torch.')}"
+                )
+        if len(self.steps_E) != len(self.neurons_E):
+            raise ValueError(
+                f"SpikeEvents: steps_E has {len(self.steps_E)} and neurons_E {len(self.neurons_E)} events: give as many"
+            )
+        if not len(self.offsets_B1):
+            raise ValueError("SpikeEvents: offsets_B1 is empty; it has one entry more than there are samples")
+
+    def check(self) -> None:
+        """Refuse events that are not what the arguments say.
+
+        Raises:
+            ValueError: what is wrong, and where.
+        """
+        self.check_offsets()
+        for name, values, end in (
+            ("steps_E", self.steps_E, self.time_steps),
+            ("neurons_E", self.neurons_E, prod(self.shape)),
+        ):
+            if len(values) and not (int(values.min()) >= 0 and int(values.max()) < end):
+                raise ValueError(f"SpikeEvents: {name} must hold numbers from 0 to {end - 1}")
+        places_E = self.samples_E() * self.time_steps + self.steps_E
+        if not bool((places_E.diff() >= 0).all()):
+            raise ValueError("SpikeEvents: the events of each sample must be sorted by step")
+        if len((places_E * prod(self.shape) + self.neurons_E).unique()) < len(places_E):
+            raise ValueError("SpikeEvents: an event is there twice; a neuron fires at most once in a step")
+
+    def check_offsets(self) -> None:
+        """The first part of :meth:`check`, which takes no time: the offsets stay within the events."""
+        offsets = self.offsets_B1
+        whole = int(offsets[0]) == 0 and int(offsets[-1]) == len(self.steps_E) and bool((offsets.diff() >= 0).all())
+        if not whole:
+            raise ValueError(f"SpikeEvents: offsets_B1 must rise from 0 to the number of events, {len(self.steps_E)}")
+
+    def reshaped(self, shape: tuple[int, ...]) -> SpikeEvents:
+        """The same events of a layer whose neurons, row by row, have another shape of as many neurons."""
+        if prod(shape) != prod(self.shape):
+            raise ValueError(f"SpikeEvents of shape {self.shape} cannot take the shape {shape}")
+        return SpikeEvents(self.steps_E, self.neurons_E, self.offsets_B1, self.time_steps, shape)
+
     @property
     def batch_size(self) -> int:
         """B, the number of samples."""

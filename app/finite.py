@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .network import Network, SpikingLayer
+from .layers import SpikingLayer
+from .network import Network
 
 LARGE_WEIGHT = 1e9
 REMEDY = "try a smaller optim.lr, optim.grad_clip_algorithm=norm or optim.schedule=cosine"
@@ -49,7 +50,7 @@ def _cause(network: Network, layer: SpikingLayer) -> str:
     largest = float(layer.weight.detach().abs().max())
     if not largest < LARGE_WEIGHT:
         return f"its weights have grown to {largest:.2g}"
-    if network.rule.lambda_tim:
+    if network.rule.learns_from_times:
         return "spikes at which its potential hardly rises (1/V* is large), so that errors of spike times explode"
     return "errors that grow from step to step through large weights or a high surrogate (learning.ste_alpha)"
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .engines import AUTO, ENGINES
 from .errors import UserError, run_command
 from .losses.count import count_loss
 from .losses.latency import latency_loss
@@ -31,7 +32,7 @@ from .neuron.lif import Neuron
 from .neuron.limits import LARGEST
 from .neuron.surrogate import Exponential
 from .readout import decision_steps
-from .rules.rule import Rule, activation, antlr, timing
+from .rules import Rule, activation, antlr, timing
 
 NAMES = ("network", "rule", "loss")
 SIZES = ("T", "B")
@@ -172,7 +173,7 @@ def _check(case: Case) -> None:
     if not (isinstance(meta["network"], list) and all(isinstance(entry, str) for entry in meta["network"])):
         raise UserError(f"{where}: 'network' in 'meta' must be a list of strings")
     with torch.device("meta"):  # shapes without memory: they are the file's claim until its arrays are compared
-        network = _network(case, "reference")
+        network = _network(case, "layerwise")
     batch_time = (meta["B"], meta["T"])
     outputs = (network.spiking[-1].shape[0],)
     shapes = {"input": (*batch_time, *network.input_shape), "loss": (), "label": (meta["B"],)}
@@ -209,17 +210,18 @@ def _is_number(value: Any) -> bool:
 def _network(case: Case, engine: str) -> Network:
     try:
         return Network(case.meta["network"], case.neuron, case.rule, engine=engine)
-    except UserError as error:
+    except ValueError as error:
         raise UserError(f"{case.path}: {error}") from None
 
 
 def backends(case: Case) -> Iterator[tuple[str, str, str]]:
     """(name, engine, device) of everything on this machine that can run the case."""
-    yield "reference", "reference", "cpu"
-    if all(not entry.startswith(("conv", "apool", "mpool")) for entry in case.meta["network"]):
-        yield "numba", "numba", "cpu"
-    if torch.cuda.is_available():
-        yield "reference-cuda", "reference", "cuda"
+    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    for device in devices:
+        network = _network(case, AUTO).to(device)
+        for name, engine in ENGINES.items():
+            if engine.obstacle(network, None) is None:
+                yield name if device == "cpu" else f"{name}-{device}", name, device
 
 
 def replay(case: Case, engine: str, device: str) -> Outcome:
@@ -294,7 +296,7 @@ def main(argv: list[str]) -> int:
             outcome = replay(case, engine, device)
             passed = outcome.passed(options.tolerance)
             checks, failures = checks + 1, failures + (not passed)
-            print(f"{'ok  ' if passed else 'FAIL'} {case.name:{width}} {name:9} {_line(outcome)}", flush=True)
+            print(f"{'ok  ' if passed else 'FAIL'} {case.name:{width}} {name:12} {_line(outcome)}", flush=True)
     print(f"{len(cases)} cases, {checks} checks: {checks - failures} passed, {failures} failed")
     return 1 if failures else 0
 

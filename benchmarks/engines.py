@@ -15,7 +15,7 @@ from app.losses.count import count_loss, target_counts
 from app.losses.latency import latency_loss
 from app.network import Network
 from app.neuron.lif import Neuron, centre_bias
-from app.rules.rule import Rule, activation, antlr, timing
+from app.rules import Rule, activation, antlr, timing
 from benchmarks.per_step_loop import autograd_loop, backward_loop, forward_loop
 
 Step = Callable[[], None]

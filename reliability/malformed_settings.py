@@ -17,7 +17,7 @@ from app.config import Config, from_dict, info_text, load_config, to_dict, to_ya
 from app.config.schema import Key, keys, sections
 from app.network import Network
 from app.neuron.lif import Neuron
-from app.rules.rule import antlr
+from app.rules import antlr
 from reliability.malformed_data import damaged
 
 ODD_NAMES = ["", "config", "a..b", "optim.", ".lr", "optim.lr.x", "optim[lr]", "_base_"]

@@ -21,7 +21,7 @@ from app.config import load_config
 from app.errors import UserError
 from app.network import Network
 from app.neuron.lif import Neuron
-from app.rules.rule import antlr
+from app.rules import antlr
 from app.verify import read_case
 from reliability import __main__ as selftest
 from reliability import inputs

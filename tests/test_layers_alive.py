@@ -9,7 +9,7 @@ from app.callbacks.target_rate import firing_share, fit_biases
 from app.events import SpikeEvents
 from app.network import Network
 from app.neuron.lif import Neuron
-from app.rules.rule import antlr
+from app.rules import antlr
 
 SAMPLES = 100
 

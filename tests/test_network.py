@@ -3,13 +3,12 @@
 import pytest
 import torch
 
-from app.errors import UserError
 from app.events import Batch, SpikeEvents
 from app.losses.objective import Objective
 from app.network import Network
 from app.neuron.lif import Neuron
 from app.neuron.surrogate import Exponential, Rectangular
-from app.rules.rule import Rule, activation, antlr, timing
+from app.rules import Rule, activation, antlr, timing
 
 T = 40
 NEURON = Neuron.auto(0.95, 0.9, T)
@@ -133,11 +132,11 @@ def test_initial_weights_and_biases():
     ],
 )
 def test_a_bad_specification_names_its_bad_entry(spec, named):
-    with pytest.raises(UserError, match=named):
+    with pytest.raises(ValueError, match=named):
         Network(spec, NEURON, antlr())
 
 
-@pytest.mark.parametrize("variant", ["rnn", "slayer"])
-def test_variants_exist_for_the_activation_rule_only(variant):
-    with pytest.raises(UserError, match=r"learning\.variant"):
-        Rule(1.0, 1.0, variant=variant)
+@pytest.mark.parametrize("variant", ["bptt", "SRM", ""])
+def test_an_unknown_variant_is_refused(variant):
+    with pytest.raises(ValueError, match="must be one of srm, rnn, slayer"):
+        activation(variant=variant)

@@ -5,13 +5,13 @@ from itertools import pairwise
 import pytest
 import torch
 
-from app.kernels.reference import ResetPaths, adjoint, forward
+from app.kernels.reference import adjoint, forward
+from app.layers.spiking import connect, fire, membrane_error
+from app.layers.synapses import Dense
 from app.neuron.lif import Neuron
 from app.neuron.psp import psp_slope_kernel
 from app.neuron.surrogate import Exponential, Rectangular
-from app.rules.rule import activation, antlr, timing
-from app.rules.spiking import connect, fire
-from app.rules.synapses import Dense
+from app.rules import activation, antlr, timing
 
 T, B, M, N = 40, 3, 9, 7
 
@@ -151,9 +151,10 @@ def test_reset_paths_change_the_gradient():
     spikes_in, weight, bias, neuron = make()
     run = forward(spikes_in @ weight.detach().T, bias.detach(), neuron, keep_current=True)
     error = torch.randn(T, B, N, dtype=torch.float64)
-    paths = ResetPaths(Exponential()(run.potential_TBN, 1.0), run.potential_TBN, run.current_TBN)
-    with_paths = adjoint(error, run.spikes_TBN, neuron, reset_paths=paths).drive_TBN
-    assert not torch.allclose(with_paths, adjoint(error, run.spikes_TBN, neuron).drive_TBN)
+    along = membrane_error(error, error, run, torch.zeros(4), neuron, activation(variant="rnn"))
+    with_paths = adjoint(along, run.spikes_TBN, neuron).drive_TBN
+    without = membrane_error(error, error, run, torch.zeros(4), neuron, activation())
+    assert not torch.allclose(with_paths, adjoint(without, run.spikes_TBN, neuron).drive_TBN)
 
 
 def crossing_time(weight_M, starts_M, dt, horizon=3.0, tau_v=1.0, tau_i=0.5):

@@ -11,7 +11,8 @@ def test_a_name_is_found_listed_and_known_by_its_former_name():
     assert things.register("one", "uno")(1) == 1
     things.register("two")(2)
     assert (things["one"], things["uno"], list(things), len(things)) == (1, 1, ["one", "two"], 2)
-    assert "uno" in things and "three" not in things
+    assert "uno" in things
+    assert "three" not in things
     assert (things.name_of(2), things.name_of(3)) == ("two", None)
 
 

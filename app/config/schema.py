@@ -40,6 +40,9 @@ class NeuronConfig:
     beta_v: float | None = key(None, "membrane potential per synaptic current; with beta_auto=false", gt=0)
     beta_bias: float | None = key(None, "membrane potential per bias; with beta_auto=false", gt=0)
     threshold: float = key(1.0, "membrane potential at which a neuron fires", gt=0)
+    reset: Literal["both", "potential", "subtract"] = key(
+        "both", "what a spike resets: potential and current, the potential alone, or it takes the threshold from V"
+    )
     max_spikes_per_neuron: int | None = key(None, "a neuron fires at most so often per sample; null = no limit", ge=1)
 
 
@@ -177,7 +180,10 @@ class Config:
     loss: LossName | None = key(None, "null = by rule (activation: count, others: latency); spike_trains: spike_train")
     readout: ReadoutName | None = key(None, "prediction that selects the best checkpoint; null = by loss")
     seed: int = key(0, "seed of weights, data order and random tasks", ge=0)
-    engine: Literal["auto", "reference", "numba"] = key("auto", "time loops: plain PyTorch, numba, or the faster")
+    engine: Literal["auto", "layerwise", "event_driven", "reference", "numba"] = key(
+        "auto",
+        "time loops: plain PyTorch (layerwise), compiled for the CPU (event_driven), or the fastest that applies",
+    )
     time_steps: int | None = key(None, "steps per sample; null = by task (nmnist: 300, others: 100)", ge=1, le=32_767)
     network: list[str] | None = key(
         None, "input shape, then fcN, convCcK, apoolP, mpoolP, flatten, e.g. [64,fc200,fc10]; null = by task"

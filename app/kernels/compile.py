@@ -1,12 +1,29 @@
-"""How kernels are compiled: once for a machine, with a cache on disk, and said when it takes time."""
+"""How kernels are compiled: once for a machine, with a cache on disk, and said when it takes time.
+
+The cache is keyed by content: by every file of this folder, by whatever a kernel closes over, by the signature and by
+the processor. A change in any of them is another key; there are no time stamps.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import pickle
 import sys
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any
 
+import numba
 from numba import njit
 from numba.core import event
+from numba.core.caching import _Cache
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+
+HERE = Path(__file__).parent
 
 
 class _Announcement(event.Listener):
@@ -28,13 +45,88 @@ class _Announcement(event.Listener):
 event.register("numba:compile", _Announcement())
 
 
-def kernel(**options: Any):
-    """Compile with a cache on disk, or without one where no directory for it is writable."""
+@cache
+def _content() -> str:
+    """A digest of all files of this folder and of the compiler's version."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(HERE.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
-    def compile_(function):
+
+@cache
+def _folder() -> Path | None:
+    """Where compiled kernels are kept: NUMBA_CACHE_DIR, beside the source or in the user's cache; None for nowhere."""
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
+    for folder in [Path(chosen)] if chosen else [HERE / "__pycache__", Path.home() / ".cache" / "antlr-snn"]:
         try:
-            return njit(nogil=True, cache=True, error_model="numpy", **options)(function)
-        except RuntimeError:
-            return njit(nogil=True, error_model="numpy", **options)(function)
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError:
+            continue
+    return None
+
+
+class _KernelCache(_Cache):
+    """One file for each compiled kernel, with a checksum in front: what is damaged counts as not there."""
+
+    cache_path = None
+
+    def __init__(self, function: Callable[..., Any], of: tuple[str, ...]) -> None:
+        self._name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+        self._of = (_content(), self._name, str(function.__code__.co_code), *of)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The compiled kernel for a signature, or None."""
+        target_context.refresh()
+        path = self._path(sig, target_context.codegen())
+        try:
+            checksum, content = path.read_bytes().split(b"\n", 1) if path else (b"", b"")
+        except (OSError, ValueError):
+            return None
+        if hashlib.sha256(content).hexdigest().encode() != checksum:
+            return None
+        return CompileResult._rebuild(target_context, *pickle.loads(content))
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep a compiled kernel; where that is not possible, it is compiled again next time."""
+        path = self._path(sig, data.codegen)
+        if path is None or data.lifted or data.library.has_dynamic_globals:
+            return
+        content = dumps(data._reduce())
+        try:
+            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+                file.write(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+            os.replace(file.name, path)
+        except OSError:
+            Path(file.name).unlink(missing_ok=True)
+
+    def _path(self, sig: Any, codegen: Any) -> Path | None:
+        key = hashlib.sha256(repr((*self._of, str(sig), codegen.magic_tuple())).encode()).hexdigest()
+        return _folder() and _folder() / f"{self._name}-{key[:24]}.kernel"  # type: ignore[operator]
+
+    def enable(self) -> None:
+        """Always on."""
+
+    def disable(self) -> None:
+        """Always on."""
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+def kernel(*of: str, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function for use in other kernels, or by many threads at once.
+
+    Args:
+        *of: what the function closes over, as text for the key of the cache.
+        **options: for numba.
+    """
+
+    def compile_(function: Callable[..., Any]) -> Any:
+        dispatcher = njit(nogil=True, error_model="numpy", **options)(function)
+        dispatcher._cache = _KernelCache(function, of)
+        return dispatcher
 
     return compile_

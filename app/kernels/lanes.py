@@ -1,15 +1,18 @@
 """A vector of 64 float32 values for compiled kernels: what a task's neurons have in common, held in machine registers.
 
-Inside a kernel, ``Lanes`` behaves like a number: ``+``, ``-`` and ``*`` with other lanes or a float32 work on each lane
-and are rounded one by one, exactly as in PyTorch; ``fused`` rounds once. Sets of lanes are uint64 words, bit j for
-lane j. The compiler maps the operations to the machine's own vectors (AVX-512, AVX2, NEON). Offsets count elements from
-the start of a contiguous array of any shape. ``claim`` shares tasks between threads.
+Inside a kernel, ``Lanes`` behaves like a number: ``+``, ``-``, ``*`` and ``/`` with other lanes or a float32 work on
+each lane and are rounded one by one, exactly as in PyTorch; ``fused`` rounds once. Sets of lanes are uint64 words, bit
+j for lane j. In a pointwise equation (``app.equations``) they are of a type of their own, ``Mask``, with which one
+cannot reckon: lanes compared give one, and ``where`` takes one. The compiler maps the operations to the machine's own
+vectors (AVX-512, AVX2, NEON). Offsets count elements from the start of a contiguous array of any shape. ``claim``
+shares tasks between threads.
 """
 
 from __future__ import annotations
 
 import operator
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core.cgutils import get_or_insert_function
@@ -36,6 +39,22 @@ Lanes = LanesType()
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager, type_) -> None:
         super().__init__(manager, type_, _FLOATS)
+
+
+class MaskType(types.Type):
+    """The type of a set of lanes inside an equation: one bit for each."""
+
+    def __init__(self) -> None:
+        super().__init__(name="Mask")
+
+
+Mask = MaskType()
+
+
+@register_model(MaskType)
+class _MaskModel(models.PrimitiveModel):
+    def __init__(self, manager, type_) -> None:
+        super().__init__(manager, type_, _WORD)
 
 
 def _spread(builder, value):
@@ -66,18 +85,84 @@ def _elementwise(emit: str):
     return operation
 
 
-def _overload_operator(function, emit: str) -> None:
-    operation = _elementwise(emit)
+def _comparison(sign: str):
+    """An intrinsic that compares two operands, at least one of them lanes."""
 
+    @intrinsic
+    def operation(typing_context, left, right):
+        def generate(context, builder, signature, arguments):
+            operands = [_as_lanes(context, builder, *pair) for pair in zip(arguments, signature.args, strict=True)]
+            return builder.bitcast(builder.fcmp_ordered(sign, *operands), _WORD)
+
+        return Mask(left, right), generate
+
+    return operation
+
+
+def _overload_operator(function, operation) -> None:
     @overload(function)
     def dispatch(left, right):
-        if Lanes in (left, right):
+        if _are_numbers(left, right):
             return lambda left, right: operation(left, right)
         return None
 
 
-for _function, _emit in ((operator.add, "fadd"), (operator.sub, "fsub"), (operator.mul, "fmul")):
-    _overload_operator(_function, _emit)
+def _are_numbers(*operands) -> bool:
+    """Whether some are lanes and the others numbers; a set of lanes is none."""
+    return Lanes in operands and all(one == Lanes or isinstance(one, _NUMBERS) for one in operands)
+
+
+_NUMBERS = (types.Float, types.IntegerLiteral)
+
+for _function, _emit in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+    (operator.truediv, "fdiv"),
+):
+    _overload_operator(_function, _elementwise(_emit))
+for _function, _sign in ((operator.ge, ">="), (operator.gt, ">"), (operator.le, "<="), (operator.lt, "<")):
+    _overload_operator(_function, _comparison(_sign))
+
+
+def _set_operation(function, emit: str) -> None:
+    @intrinsic
+    def operation(typing_context, left, right):
+        def generate(context, builder, signature, arguments):
+            return getattr(builder, emit)(*arguments)
+
+        return Mask(Mask, Mask), generate
+
+    @overload(function)
+    def dispatch(left, right):
+        return (lambda left, right: operation(left, right)) if (left, right) == (Mask, Mask) else None
+
+
+for _function, _emit in ((operator.and_, "and_"), (operator.or_, "or_")):
+    _set_operation(_function, _emit)
+
+
+@intrinsic
+def _others(typing_context, lanes):
+    def generate(context, builder, signature, arguments):
+        return builder.not_(arguments[0])
+
+    return Mask(Mask), generate
+
+
+@overload(operator.invert)
+def _invert(lanes):
+    return (lambda lanes: _others(lanes)) if lanes == Mask else None
+
+
+@intrinsic
+def mask(typing_context, word):
+    """A set of lanes as equations know it."""
+
+    def generate(context, builder, signature, arguments):
+        return arguments[0]
+
+    return Mask(types.uint64), generate
 
 
 def _call(builder, name: str, operands):
@@ -232,11 +317,83 @@ def members(typing_context, word):
     return types.intp(types.uint64), generate
 
 
+# --- the functions of pointwise equations, see app.equations ----------------------------------------------------------
+
+
+@intrinsic
+def _select(typing_context, condition, inside, outside):
+    def generate(context, builder, signature, arguments):
+        values = [_as_lanes(context, builder, *pair) for pair in zip(arguments[1:], signature.args[1:], strict=True)]
+        return builder.select(builder.bitcast(arguments[0], _BITS), *values)
+
+    return Lanes(Mask, inside, outside), generate
+
+
+def as_lanes(value):
+    """Lanes as they are; a number in every lane."""
+    raise NotImplementedError
+
+
+@overload(as_lanes)
+def _as(value):
+    if value == Lanes:
+        return lambda value: value
+    return (lambda value: spread(np.float32(value))) if isinstance(value, _NUMBERS) else None
+
+
+def where(condition, inside, outside):
+    """``inside`` where the condition holds, ``outside`` elsewhere."""
+    raise NotImplementedError
+
+
+@overload(where)
+def _where(condition, inside, outside):
+    if condition == Mask and all(one == Lanes or isinstance(one, _NUMBERS) for one in (inside, outside)):
+        return lambda condition, inside, outside: _select(condition, inside, outside)
+    return None
+
+
+def _extreme(sign: str):
+    """The larger or the smaller of two operands; a NaN on the left stays."""
+
+    def function(left, right):
+        raise NotImplementedError
+
+    @intrinsic
+    def operation(typing_context, left, right):
+        def generate(context, builder, signature, arguments):
+            operands = [_as_lanes(context, builder, *pair) for pair in zip(arguments, signature.args, strict=True)]
+            return builder.select(builder.fcmp_ordered(sign, *reversed(operands)), *reversed(operands))
+
+        return Lanes(left, right), generate
+
+    @overload(function)
+    def dispatch(left, right):
+        return (lambda left, right: operation(left, right)) if _are_numbers(left, right) else None
+
+    return function
+
+
+maximum, minimum = _extreme(">"), _extreme("<")
+square_root = _unary("llvm.sqrt")
+
+
+@overload(abs)
+def _absolute(lanes):
+    return (lambda lanes: magnitude(lanes)) if lanes == Lanes else None
+
+
+@overload(operator.neg)
+def _negative(lanes):
+    return (lambda lanes: 0.0 - lanes) if lanes == Lanes else None
+
+
 @njit(forceinline=True)
 def exponential(x):
-    """e^x in every lane, for x <= 0, with a relative error of 1e-7: a power of two times a polynomial for the rest."""
+    """e^x in every lane with a relative error of 1e-7, ∞ from x = 88 on: a power of two times a polynomial."""
     octaves = x * 1.4426950408889634
     octaves = choose(at_least(octaves, -126.0), octaves, -126.0)
+    octaves = choose(at_least(octaves, 127.0), 127.0, octaves)
     whole = floor(octaves + 0.5)
     rest = octaves - whole
     series = fused(1.535336188319500e-4, rest, 1.339887440266574e-3)
@@ -245,4 +402,4 @@ def exponential(x):
     series = fused(series, rest, 2.402264791363012e-1)
     series = fused(series, rest, 6.931472028550421e-1)
     series = fused(series, rest, 1.0)
-    return series * power_of_two(whole)
+    return choose(at_least(x, 88.0), np.inf, series * power_of_two(whole))

@@ -6,6 +6,7 @@ added, never fused, so that a fast backend can reproduce every bit.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -36,12 +37,9 @@ class Adjoint(NamedTuple):
     shift_TBN: Tensor | None
 
 
-class ResetPaths(NamedTuple):
-    """What the ``rnn`` variant needs to differentiate the resets: σ(V), V and I, each [T, B, N]."""
-
-    surrogate_TBN: Tensor
-    potential_TBN: Tensor
-    current_TBN: Tensor
+def _after_spike(state: Tensor, spike: Tensor, lost: Tensor | float) -> Tensor:
+    """A state behind a spike that takes ``lost`` from it; all of it, then it is exactly 0."""
+    return state.masked_fill(spike, 0) if lost is state else torch.where(spike, state - lost, state)
 
 
 def forward(drive_TBN: Tensor, bias_N: Tensor, neuron: Neuron, keep_current: bool = False) -> Trajectory:
@@ -51,7 +49,7 @@ def forward(drive_TBN: Tensor, bias_N: Tensor, neuron: Neuron, keep_current: boo
         drive_TBN: Σ_i w_i S_i[t], the weighted input spikes.
         bias_N: b, broadcast over time and batch.
         neuron: the constants.
-        keep_current: also return I (only the ``rnn`` variant needs it).
+        keep_current: also return I (for rules that ask for it).
     """
     spikes, potential = torch.empty_like(drive_TBN), torch.empty_like(drive_TBN)
     currents = torch.empty_like(drive_TBN) if keep_current else None
@@ -68,16 +66,16 @@ def forward(drive_TBN: Tensor, bias_N: Tensor, neuron: Neuron, keep_current: boo
         spikes[t], potential[t] = spike, voltage
         if currents is not None:
             currents[t] = current
-        current, voltage = current.masked_fill(spike, 0), voltage.masked_fill(spike, 0)
+        current = current.masked_fill(spike, 0) if neuron.reset == "both" else current
+        voltage = _after_spike(voltage, spike, neuron.threshold if neuron.reset == "subtract" else voltage)
     return Trajectory(spikes, potential, currents)
 
 
 def adjoint(
-    error_TBN: Tensor,
+    error_TBN: Tensor | Callable[[int, Tensor, Tensor], Tensor],
     spikes_TBN: Tensor,
     neuron: Neuron,
     through_reset: bool = False,
-    reset_paths: ResetPaths | None = None,
     need_shift: bool = True,
 ) -> Adjoint:
     """Scan backwards from the membrane error δV = dL/dV to the errors of everything that V depends on (SPEC 2).
@@ -85,32 +83,30 @@ def adjoint(
         δV_dep[t] = δV[t] + α_V (1 − S[t]) δV_dep[t+1]
         δI[t]     = β_V δV_dep[t] + α_I (1 − S[t]) δI[t+1]
 
-    The timing sum over ε* needs no state of its own. Truncated at the next spike (inclusive), Σ ε[τ] δV[t+τ] is
-    β_I δI[t] and Σ α_V^τ δV[t+τ] is δV_dep[t]; with ε[τ+1] = α_I ε[τ] + β_I β_V α_V^{τ+1} this gives
+    A state that a spike does not set to 0 has no factor (1 − S): the current with ``reset="potential"``, both states
+    with ``reset="subtract"``. The timing sum over ε* needs no state of its own. Truncated at the next spike
+    (inclusive), Σ ε[τ] δV[t+τ] is β_I δI[t] and Σ α_V^τ δV[t+τ] is δV_dep[t]; with
+    ε[τ+1] = α_I ε[τ] + β_I β_V α_V^{τ+1} this gives
 
         Σ_{τ≥0} ε*[τ] δV[t+τ] = β_I (α_I δI[t] + β_V α_V δV_dep[t] − (1 − S[t]) δI[t+1]) / 2.
 
     Args:
-        error_TBN: δV from the learning rule.
+        error_TBN: δV from the learning rule, or a function of t, δV_dep[t+1] and δI[t+1] that gives δV[t].
         spikes_TBN: the layer's own spikes, 0/1.
         neuron: the constants.
         through_reset: leave the factors (1 − S[t]) out (variant ``slayer``).
-        reset_paths: differentiate the resets too (variant ``rnn``): δS[t] gains
-            −α_V V[t] δV_dep[t+1] − α_I I[t] δI[t+1].
         need_shift: compute ``shift_TBN`` (only a layer below that learns from timing uses it).
     """
-    potential, drive = torch.empty_like(error_TBN), torch.empty_like(error_TBN)
-    shift = torch.empty_like(error_TBN) if need_shift else None
-    d_potential, d_current = torch.zeros_like(error_TBN[0]), torch.zeros_like(error_TBN[0])
-    for t in range(len(error_TBN) - 1, -1, -1):
-        error = error_TBN[t]
-        if reset_paths is not None:
-            leak = neuron.alpha_v * reset_paths.potential_TBN[t] * d_potential
-            leak = leak + neuron.alpha_i * reset_paths.current_TBN[t] * d_current
-            error = error - reset_paths.surrogate_TBN[t] * leak
-        if not through_reset:
-            spiked = spikes_TBN[t] != 0
-            d_potential, d_current = d_potential.masked_fill(spiked, 0), d_current.masked_fill(spiked, 0)
+    potential, drive = torch.empty_like(spikes_TBN), torch.empty_like(spikes_TBN)
+    shift = torch.empty_like(spikes_TBN) if need_shift else None
+    d_potential, d_current = torch.zeros_like(spikes_TBN[0]), torch.zeros_like(spikes_TBN[0])
+    for t in range(len(spikes_TBN) - 1, -1, -1):
+        error = error_TBN[t] if isinstance(error_TBN, Tensor) else error_TBN(t, d_potential, d_current)
+        spiked = spikes_TBN[t] != 0
+        if not through_reset and neuron.reset != "subtract":
+            d_potential = d_potential.masked_fill(spiked, 0)
+        if not through_reset and neuron.reset == "both":
+            d_current = d_current.masked_fill(spiked, 0)
         later = d_current
         d_potential = error + neuron.alpha_v * d_potential
         d_current = neuron.beta_v * d_potential + neuron.alpha_i * d_current
@@ -121,8 +117,17 @@ def adjoint(
     return Adjoint(potential, drive, shift)
 
 
+def slope(potential_TBN: Tensor, spikes_TBN: Tensor, neuron: Neuron) -> Tensor:
+    """V[t] − V[t−1] with V[t−1] after its reset and V[−1] = 0: the potential's slope per step, [T, B, N]."""
+    slope = potential_TBN.clone()
+    before, spiked = potential_TBN[:-1], spikes_TBN[:-1] != 0
+    slope[1:] -= _after_spike(before, spiked, neuron.threshold if neuron.reset == "subtract" else before)
+    return slope
+
+
 def may_fire(spikes_TBN: Tensor, neuron: Neuron) -> Tensor | None:
     """Where a spike is still allowed under ``max_spikes`` (bool [T, B, N]); None when there is no limit."""
     if neuron.max_spikes is None:
         return None
-    return spikes_TBN.cumsum(0) - spikes_TBN < neuron.max_spikes
+    fired_TBN = spikes_TBN.int()  # whole numbers: their sums are the same in any order, also on a GPU
+    return fired_TBN.cumsum(0, dtype=torch.int32) - fired_TBN < neuron.max_spikes

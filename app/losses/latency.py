@@ -7,11 +7,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from ..autograd import first_derivative_only
 from ..kernels.latency import latency_errors
 from ..readout import first_spike_steps
-from .reduction import Reduction
+from .checks import check_channels, check_labels
+from .reduction import Reduction, check_reduction
 
 
 def latency_loss(
@@ -37,7 +38,13 @@ def latency_loss(
         lambda_no_spike: λ_ns.
         label_smoothing: ε: the target of class j is (1 − ε) [j = label] + ε / N (Szegedy et al. 2016, section 7).
         reduction: the mean over samples, or the loss of each (float64 and without gradient where it is compiled).
+
+    Raises:
+        ValueError: the arguments do not fit one another.
     """
+    check_channels(spikes_TBN, times_TBN)
+    check_labels(label_B, spikes_TBN)
+    check_reduction(reduction)
     constants = (beta_softmax, lambda_no_spike, label_smoothing)
     if spikes_TBN.dtype != torch.float32 or spikes_TBN.device.type != "cpu":
         return plain_latency_loss(spikes_TBN, times_TBN, label_B, *constants, reduction)
@@ -75,7 +82,8 @@ def _compiled(
     """The loss of each sample, float64 [B], and the gradients of their mean for both channels."""
     loss_B = torch.empty(len(label_B), dtype=torch.float64)
     errors = torch.zeros(2, *spikes_TBN.shape)
-    spikes, label, loss, error, error_t = (x.detach().numpy() for x in (spikes_TBN, label_B, loss_B, *errors))
+    tensors = (spikes_TBN, label_B.long().contiguous(), loss_B, *errors)
+    spikes, label, loss, error, error_t = (x.detach().numpy() for x in tensors)
     latency_errors(spikes, label, *map(float, constants), loss, error, error_t)
     return loss_B, errors[0], errors[1]
 
@@ -92,7 +100,7 @@ class _Compiled(torch.autograd.Function):
         return loss_B.mean().float()
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, ...]:
         error_TBN, error_t_TBN = ctx.saved_tensors
         return error * error_TBN, error * error_t_TBN, None, None

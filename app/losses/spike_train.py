@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .reduction import Reduction
+from .checks import check_channels, check_target
+from .reduction import Reduction, check_reduction
 
 EXTEND_STEPS = 200
 """The difference is followed so many steps past the window."""
@@ -55,6 +56,9 @@ def spike_train_loss(
         extend: how far the difference is followed past the window, in steps.
         reduction: the mean over samples, or the loss of each.
     """
+    check_channels(spikes_TBN, times_TBN)
+    check_target(target_TBN, spikes_TBN.shape, "target_TBN")
+    check_reduction(reduction)
     steps = len(spikes_TBN)
     kappa_K = trace_kernel(kappa_exp, steps, spikes_TBN.dtype).to(spikes_TBN.device)
     moved_TBN = (times_TBN - times_TBN.detach()) * spikes_TBN.detach()

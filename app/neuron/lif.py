@@ -4,6 +4,10 @@
     V[t] = α_V (1 − S[t−1]) V[t−1] + β_V I[t] + β_b b             membrane potential
     S[t] = 1 if V[t] ≥ θ else 0                                   spike; resets I and V
 
+With ``reset="potential"`` a spike resets only V, and the current survives it (the usual current-based LIF, as in
+EventProp and NIR): I[t] = α_I I[t−1] + … . With ``reset="subtract"`` a spike takes θ from V and leaves I alone:
+V[t] = α_V (V[t−1] − θ S[t−1]) + … .
+
 By (α_V, α_I) the same equations are five neurons of the literature: integrate-and-fire (1, 0), leaky integrate-and-fire
 without synaptic current (a, 0), alpha synapse (a, a), non-leaky with exponential PSP (1, a), non-leaky with linear
 PSP (1, 1).
@@ -12,9 +16,11 @@ PSP (1, 1).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-from ..errors import UserError
 from .limits import SMALLEST, require_single_precision
+
+Reset = Literal["both", "potential", "subtract"]
 
 
 @dataclass(frozen=True)
@@ -30,9 +36,10 @@ class Neuron:
         threshold: θ.
         max_spikes: a neuron fires at most so often in one window (1 = single-spike coding); None = no limit. After its
             last allowed spike S stays 0 while I and V go on.
+        reset: what a spike resets: ``both`` V and I to 0, ``potential`` V alone, ``subtract`` takes θ from V.
 
     Raises:
-        UserError: a constant with which the equations make no sense; the kernels rely on θ > 0.
+        ValueError: a constant with which the equations make no sense; the kernels rely on θ > 0.
     """
 
     alpha_v: float
@@ -42,28 +49,37 @@ class Neuron:
     beta_bias: float = 1.0
     threshold: float = 1.0
     max_spikes: int | None = None
+    reset: Reset = "both"
 
     def __post_init__(self) -> None:
         for name in ("alpha_v", "alpha_i"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"neuron.{name}={getattr(self, name)} must be from 0 to 1")
+                raise ValueError(f"{name}={getattr(self, name)} must be from 0 to 1")
         if not self.threshold >= SMALLEST:
-            raise UserError(f"neuron.threshold={self.threshold} must be greater than 0, by {SMALLEST:.3g} or more")
+            raise ValueError(f"threshold={self.threshold} must be greater than 0, by {SMALLEST:.3g} or more")
         betas = {"beta_v": self.beta_v, "beta_i": self.beta_i, "beta_bias": self.beta_bias}
-        require_single_precision("neuron", threshold=self.threshold, **betas)
+        require_single_precision(threshold=self.threshold, **betas)
         if self.max_spikes is not None and self.max_spikes < 1:
-            raise UserError(f"neuron.max_spikes_per_neuron={self.max_spikes} must be at least 1, or null for no limit")
+            raise ValueError(f"max_spikes={self.max_spikes} must be at least 1, or None for no limit")
+        if self.reset not in get_args(Reset):
+            raise ValueError(f"reset={self.reset!r} must be one of {', '.join(get_args(Reset))}")
 
     @classmethod
     def auto(
-        cls, alpha_v: float, alpha_i: float, time_steps: int, threshold: float = 1.0, max_spikes: int | None = None
+        cls,
+        alpha_v: float,
+        alpha_i: float,
+        time_steps: int,
+        threshold: float = 1.0,
+        max_spikes: int | None = None,
+        reset: Reset = "both",
     ) -> Neuron:
         """The neuron whose PSP peaks at exactly the threshold for one input spike through weight 1 (``beta_auto``).
 
         β_I = 1,  β_V = β_b = θ / max_{t<T} Σ_{k=0..t} α_I^k α_V^{t−k}
         """
         beta = threshold / unit_psp_peak(alpha_v, alpha_i, time_steps)
-        return cls(alpha_v, alpha_i, beta, 1.0, beta, threshold, max_spikes)
+        return cls(alpha_v, alpha_i, beta, 1.0, beta, threshold, max_spikes, reset)
 
 
 def unit_psp_peak(alpha_v: float, alpha_i: float, time_steps: int) -> float:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from ..errors import UserError
-
 SMALLEST, LARGEST = torch.finfo(torch.float32).tiny, torch.finfo(torch.float32).max
 
 
-def require_single_precision(section: str, **values: float) -> None:
+def require_single_precision(**values: float) -> None:
     """Refuse what would become infinite.
 
     Args:
-        section: of the configuration, for the message.
-        values: keys of the section and their values.
+        **values: numbers by the name of the argument that gave them.
 
     Raises:
-        UserError: an absolute value is above 3.4e38, or a value is no number.
+        ValueError: an absolute value is above 3.4e38, or a value is no number.
     """
     for name, value in values.items():
         if not abs(value) <= LARGEST:
-            raise UserError(f"{section}.{name}={value} must be at most {LARGEST:.3g}, as a float32 holds")
+            raise ValueError(f"{name}={value} must be at most {LARGEST:.3g}, as a float32 holds")

@@ -1,1 +1,10 @@
 """Credit assignment: from the errors of spikes and spike times to the error of the membrane potential."""
+
+from .activation import Activation
+from .antlr import Antlr
+from .rule import RULES, Rule
+from .timing import Timing
+
+activation, timing, antlr = Activation, Timing, Antlr
+
+__all__ = ["RULES", "Activation", "Antlr", "Rule", "Timing", "activation", "antlr", "timing"]

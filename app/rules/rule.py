@@ -1,80 +1,100 @@
-"""The three learning rules as one object: ANTLR is the sum of the activation-based and the timing-based error (SPEC 2).
+"""What a learning rule is: one pointwise equation from the errors of spikes and spike times to that of the potential.
 
-activation:  δV[t] = σ(V[t]) δS[t]
-timing:      δV[t] = −δt̂[t] / V*[t]  where S[t] = 1, else 0
-ANTLR:       δV[t] = λ_act · activation + λ_tim · timing
+Two errors come down a network: the activation error δS = dL/dS and the timing error δt̂ = dL/dt̂. A rule makes of them
+δV = dL/dV, neuron by neuron and step by step; everything behind δV is the same for all rules (SPEC 2).
+
+A rule is one file: a frozen dataclass whose fields are its settings and whose ``membrane_error`` is its equation, a
+static method that asks by name for quantities (:data:`QUANTITIES`) and settings, and is written with the functions of
+:mod:`app.equations`. Every engine runs the same equation. docs/EXTENDING.md shows one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, ClassVar
 
-from torch import Tensor
-
-from ..errors import UserError
+from ..equations import Equation, parameters
 from ..neuron.limits import require_single_precision
-from ..neuron.surrogate import Exponential, Surrogate
-from .activation import activation_error
-from .timing import MIN_SLOPE, timing_error
+from ..registry import Registry
 
-Variant = Literal["srm", "rnn", "slayer"]
+QUANTITIES = {
+    "error_S": "δS[t] = dL/dS[t], the activation error",
+    "error_t": "δt̂[t] = dL/dt̂ of a spike at t, the timing error; means nothing where the neuron does not fire",
+    "spikes": "whether the neuron fires at t; for where(), &, | and ~",
+    "potential": "V[t] before the reset",
+    "slope": "V[t] − V[t−1], with V[t−1] after its reset: the slope of the potential, per step",
+    "current": "I[t] before the reset",
+    "bias": "β_b b, what the bias adds to the potential in each step",
+    "surrogate": "σ(V[t]), the derivative of the rule's surrogate",
+    "lost_potential": "what a spike at t takes from V: V[t], or θ with reset=subtract",
+    "lost_current": "what a spike at t takes from I: I[t], or 0 unless reset=both",
+    "later_error": "δV_dep[t+1], the gradient with respect to the neuron's later potential along all paths",
+    "later_current_error": "δI[t+1], the same for its current",
+    "count": "Σ_t S[t], how often the neuron fires in the whole window",
+    "theta": "θ, the threshold",
+    "alpha_v": "α_V",
+    "alpha_i": "α_I",
+    "beta_v": "β_V",
+    "beta_i": "β_I",
+}
+"""What the equation of a rule may ask for, besides the rule's own settings."""
+LATER = ("later_error", "later_current_error")
+"""Known only inside the scan backwards in time."""
 
 
-@dataclass(frozen=True)
 class Rule:
-    """A learning rule; build it with :func:`activation`, :func:`timing` or :func:`antlr`.
+    """A learning rule; a subclass is a frozen dataclass that adds settings and ``membrane_error``.
 
-    Args:
-        lambda_act: λ_act, weight of the activation-based error; 0 leaves it out.
-        lambda_tim: λ_tim, weight of the timing-based error; 0 leaves it out.
-        surrogate: σ, used by the activation-based part.
-        variant: ``srm`` does not differentiate the reset, ``rnn`` does (it is BPTT), ``slayer`` lets errors pass
-            through the reset. Only the purely activation-based rule has variants.
-        min_slope: the clamp of V*, used by the timing-based part: 1/V* is at most 1 / min_slope.
+    Attributes:
+        surrogate: σ, for a rule that asks for it; None otherwise.
+        through_reset: let errors pass through the resets in the scan backwards (SPEC 2, ``slayer``).
+        zero_without_errors: declare that δV = 0 wherever δS = 0 and δt̂ = 0: engines then skip what is certainly zero.
     """
 
-    lambda_act: float = 1.0
-    lambda_tim: float = 1.0
-    surrogate: Surrogate = Exponential()
-    variant: Variant = "srm"
-    min_slope: float = MIN_SLOPE
+    membrane_error: ClassVar[Any]
+    """δV[t], all arguments pointwise: numbers, or tensors of shape [T, B, *N]."""
+    surrogate: ClassVar[Callable[..., Any] | None] = None
+    through_reset: ClassVar[bool] = False
+    zero_without_errors: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        require_single_precision("learning", lambda_act=self.lambda_act, lambda_tim=self.lambda_tim)
-        if self.variant != "srm" and self.lambda_tim != 0:
-            raise UserError(
-                f"learning.variant={self.variant} exists for rule=activation only; use learning.variant=srm "
-                "with the timing and antlr rules"
-            )
+        require_single_precision(**self.settings())
+        if self.asks_for("surrogate") and not callable(self.surrogate):
+            raise ValueError(f"{type(self).__name__} asks for 'surrogate': give it a field of that name")
 
-    def membrane_error(
-        self, error_S: Tensor, error_t: Tensor, spikes: Tensor, potential: Tensor, theta: float
-    ) -> Tensor:
-        """δV = dL/dV from the activation error δS and the timing error δt̂, pointwise; all [T, B, N]."""
-        parts = []
-        if self.lambda_act:
-            parts.append(self.lambda_act * activation_error(error_S, potential, self.surrogate, theta))
-        if self.lambda_tim:
-            parts.append(self.lambda_tim * timing_error(error_t, spikes, potential, self.min_slope))
-        return sum(parts[1:], parts[0]) if parts else potential.new_zeros(potential.shape)
+    def settings(self) -> dict[str, float]:
+        """The numbers among the settings, by field name: what the equation can ask for."""
+        given = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in given.items() if isinstance(value, int | float)}
+
+    @property
+    def equation(self) -> Equation:
+        """The equation that is in force; a rule with variants chooses it here."""
+        return self.membrane_error
+
+    def parameters(self) -> tuple[str, ...]:
+        """The names that the equation asks for, in order.
+
+        Raises:
+            ValueError: there is no such quantity or setting.
+        """
+        known = [*QUANTITIES, *self.settings()]
+        return parameters(self.equation, known, f"{type(self).__name__}.{self.equation.__name__}")
+
+    def asks_for(self, *names: str) -> bool:
+        """Whether the equation asks for one of these quantities."""
+        return bool({*names} & {*self.parameters()})
+
+    @property
+    def learns_from_spikes(self) -> bool:
+        """Whether the activation error matters; an error that does not is never computed."""
+        return self.asks_for("error_S")
+
+    @property
+    def learns_from_times(self) -> bool:
+        """Whether the timing error matters."""
+        return self.asks_for("error_t")
 
 
-def activation(surrogate: Surrogate = Exponential(), variant: Variant = "srm") -> Rule:
-    """The activation-based rule (surrogate gradient)."""
-    return Rule(1.0, 0.0, surrogate, variant)
-
-
-def timing(min_slope: float = MIN_SLOPE) -> Rule:
-    """The timing-based rule (SpikeProp for any number of spikes)."""
-    return Rule(0.0, 1.0, min_slope=min_slope)
-
-
-def antlr(
-    lambda_act: float = 1.0,
-    lambda_tim: float = 1.0,
-    surrogate: Surrogate = Exponential(),
-    min_slope: float = MIN_SLOPE,
-) -> Rule:
-    """ANTLR: both errors at once."""
-    return Rule(lambda_act, lambda_tim, surrogate, min_slope=min_slope)
+RULES: Registry[type[Rule]] = Registry("rule")

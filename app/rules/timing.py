@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from ..equations import maximum, where
+from ..settings import setting
+from .rule import RULES, Rule
 
 MIN_SLOPE = 0.01
 """The paper's clamp of V*, in units of potential per step: 1/V* is at most 100."""
 
 
-def membrane_slope(potential_TBN: Tensor, spikes_TBN: Tensor, min_slope: float = MIN_SLOPE) -> Tensor:
-    """V*[t] = max(V[t] − (1 − S[t−1]) V[t−1], min_slope): the potential's slope per step, V[−1] = 0; [T, B, N]."""
-    slope = potential_TBN.clone()
-    slope[1:] -= potential_TBN[:-1].masked_fill(spikes_TBN[:-1] != 0, 0)
-    return slope.clamp_(min=min_slope)
+@RULES.register("timing")
+@dataclass(frozen=True)
+class Timing(Rule):
+    """δV[t] = −δt̂[t] / V*[t] where S[t] = 1, else 0, with V*[t] = max(V[t] − (1 − S[t−1]) V[t−1], min_slope).
 
+    SpikeProp for any number of spikes (Kim et al. 2020, eq. 9).
 
-def timing_error(error_t: Tensor, spikes_TBN: Tensor, potential_TBN: Tensor, min_slope: float = MIN_SLOPE) -> Tensor:
-    """δV[t] = −δt̂[t] / V*[t] where S[t] = 1, else 0; all of shape [T, B, N] (Kim et al. 2020, eq. 9)."""
-    error = -error_t / membrane_slope(potential_TBN, spikes_TBN, min_slope)
-    return torch.where(spikes_TBN != 0, error, 0)
+    Args:
+        min_slope: the clamp of V*: 1/V* is at most 1 / min_slope.
+    """
+
+    min_slope: float = setting(MIN_SLOPE, "least slope by which a timing error is divided, potential per step", gt=0)
+    zero_without_errors: ClassVar[bool] = True
+
+    @staticmethod
+    def membrane_error(error_t: Any, spikes: Any, slope: Any, min_slope: float) -> Any:
+        """The equation above."""
+        return where(spikes, -(error_t / maximum(slope, min_slope)), 0.0)

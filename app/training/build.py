@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -38,7 +40,7 @@ from ..network import Network
 from ..neuron.lif import Neuron, centre_bias
 from ..neuron.limits import LARGEST
 from ..neuron.surrogate import Exponential, Rectangular, Surrogate
-from ..rules.rule import Rule, activation, antlr, timing
+from ..rules import Rule, activation, antlr, timing
 from ..version import code_version
 from .module import Optimisation, SpikingModule
 from .start import Start
@@ -49,13 +51,31 @@ RULES = get_args(RuleName)
 def build_neuron(config: Config) -> Neuron:
     """The neuron constants."""
     n = config.neuron
-    if n.beta_auto:
-        return Neuron.auto(n.alpha_v, n.alpha_i, config.time_steps, n.threshold, n.max_spikes_per_neuron)
-    return Neuron(n.alpha_v, n.alpha_i, n.beta_v, n.beta_i, n.beta_bias, n.threshold, n.max_spikes_per_neuron)
+    rest = (n.threshold, n.max_spikes_per_neuron, n.reset)
+    with _naming("neuron"):
+        if n.beta_auto:
+            return Neuron.auto(n.alpha_v, n.alpha_i, config.time_steps, *rest)
+        return Neuron(n.alpha_v, n.alpha_i, n.beta_v, n.beta_i, n.beta_bias, *rest)
+
+
+@contextmanager
+def _naming(section: str) -> Iterator[None]:
+    """Errors of the core name an argument; for the user it is a key of this section, or of none."""
+    try:
+        yield
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(f"{section}{'.' if section else ''}{error}") from None
 
 
 def build_rule(config: Config) -> Rule:
     """The learning rule."""
+    with _naming("learning"):
+        return _build_rule(config)
+
+
+def _build_rule(config: Config) -> Rule:
     how = config.learning
     surrogate: Surrogate = Exponential(how.ste_alpha, how.ste_beta)
     if how.surrogate == "rectangular":
@@ -80,7 +100,9 @@ def build_network(config: Config) -> Network:
     bias = config.init_bias_center * centre_bias(neuron, config.time_steps) if config.init_bias_center else 0.0
     if not abs(bias) <= LARGEST:
         raise UserError(f"init_bias_center={config.init_bias_center:g} makes biases that no float32 holds; try 1")
-    return Network(config.network, neuron, build_rule(config), bias, engine=config.engine)
+    rule = build_rule(config)
+    with _naming(""):
+        return Network(config.network, neuron, rule, bias, engine=config.engine)
 
 
 def build_module(config: Config) -> SpikingModule:

@@ -1,4 +1,4 @@
-"""A whole stack of fully connected layers as one autograd function: the event-driven counterpart of ``spiking``.
+"""The compiled, event-driven CPU engine: a whole stack of fully connected layers as one autograd function.
 
 The compiled kernels pass spikes between layers as events and errors in factored form, so that no [T, B, N] tensor of a
 hidden layer exists. Only the output layer's two channels are tensors; any loss may stand on them.
@@ -8,31 +8,40 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from math import inf, prod
-from typing import Any, NamedTuple
+from math import prod
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ..activity import LayerActivity, SpikeWords
+from ..autograd import first_derivative_only
 from ..events import SpikeEvents
-from ..kernels import numba_cpu as kernels
+from ..kernels import backward as kernels
+from ..kernels.forward import forward
+from ..kernels.lanes import LANES
+from ..kernels.layout import TILE, Constants, Record, Stack, pack
 from ..kernels.memory import keep_freed_memory
 from ..kernels.threads import parallel
+from ..layers import Flatten, SpikingLayer
+from ..layers.synapses import Dense
 from ..neuron.lif import Neuron
-from ..neuron.surrogate import Exponential
-from .rule import Rule
+from ..rules.rule import Rule
+from . import compiled_rule
+from .engine import ENGINES, NetworkOutput
+from .inspect import changed
 
-LANES = kernels.LANES
+if TYPE_CHECKING:
+    from ..network import Network
+
 TASKS = 8
 """A layer of few blocks is cut into groups of samples until there are so many tasks."""
 
 
 class Layout(NamedTuple):
-    """Where the layers of a stack lie in the kernels' arrays; see :class:`app.kernels.numba_cpu.Stack`."""
+    """Where the layers of a stack lie in the kernels' arrays; see :class:`app.kernels.layout.Stack`."""
 
     sizes: NDArray
     blocks: NDArray
@@ -55,8 +64,8 @@ class Recording:
     neurons_E: NDArray
     weights: list[NDArray]
     layout: Layout
-    stack: kernels.Stack
-    record: kernels.Record
+    stack: Stack
+    record: Record
 
     def activities(self) -> list[LayerActivity]:
         """The activity of every layer."""
@@ -114,9 +123,9 @@ class _Stack(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx: Any, *errors: Tensor | None) -> tuple[Tensor | None, ...]:
-        assert ctx.saved_tensors, "saved so that autograd notices a parameter that was changed in place"
+        _ = ctx.saved_tensors  # asked for so that autograd notices a parameter that was changed in place
         given = [torch.zeros(s) if e is None else e for e, s in zip(errors, ctx.shapes, strict=True)]
         return None, None, None, None, *_gradients(ctx.recording, *given, ctx.neuron, ctx.rule)
 
@@ -132,33 +141,31 @@ def _forward(
     layout = _layout((arrays[0].shape[1], *map(len, arrays)))
     stack = _stack(layout, arrays, [bias.detach().numpy() for bias in biases], neuron)
     steps, samples, outputs = events.time_steps, events.batch_size, len(weights[-1])
+    events.check_offsets()
     record = _empty_record(layout, samples, steps)
     spikes_TBN, times_TBN = np.empty((2, steps, samples, outputs), np.float32)
     given = [t.contiguous().numpy() for t in (events.steps_E, events.neurons_E, events.offsets_B1)]
     limit = neuron.max_spikes or 0
-    parallel(kernels.forward, samples, *given, stack, _constants(neuron), limit, stop, record, spikes_TBN, times_TBN)
+    parallel(forward, samples, *given, stack, _constants(neuron), limit, stop, record, spikes_TBN, times_TBN)
     if not record.valid_B.all():
-        raise ValueError(
-            f"SpikeEvents must be sorted by step within each sample, with steps below {steps} and neurons below "
-            f"{stack.sizes[0]}; build them with SpikeEvents.from_dense to see what is expected"
-        )
+        events.check()
     written = tuple(map(torch.from_numpy, (spikes_TBN, times_TBN, record.decision_BL)))
     return Recording(given[1], arrays, layout, stack, record), written
 
 
-def _stack(layout: Layout, weights: list[NDArray], biases: list[NDArray], neuron: Neuron) -> kernels.Stack:
+def _stack(layout: Layout, weights: list[NDArray], biases: list[NDArray], neuron: Neuron) -> Stack:
     """The weights and biases in the kernels' layout."""
     packed, biases_PL = _aligned((layout.starts[-1],)), np.zeros((layout.blocks[-1], LANES), np.float32)
     for k, (weight_NM, bias_N) in enumerate(zip(weights, biases, strict=True)):
         block_PML = packed[layout.starts[k] : layout.starts[k + 1]].reshape(-1, weight_NM.shape[1], LANES)
-        parallel(kernels.pack, len(block_PML), weight_NM, block_PML)
+        parallel(pack, len(block_PML), weight_NM, block_PML)
         biases_PL[layout.blocks[k] :].reshape(-1)[: len(bias_N)] = bias_N * np.float32(neuron.beta_bias)
-    return kernels.Stack(layout.sizes, layout.blocks, layout.starts, packed, biases_PL)
+    return Stack(layout.sizes, layout.blocks, layout.starts, packed, biases_PL)
 
 
-def _empty_record(layout: Layout, samples: int, steps: int) -> kernels.Record:
+def _empty_record(layout: Layout, samples: int, steps: int) -> Record:
     layers = len(layout.sizes) - 1
-    return kernels.Record(
+    return Record(
         starts_BT1=np.empty((samples, steps + 1), np.int64),
         words_BTP=np.empty((samples, steps, layout.blocks[-1]), np.uint64),
         totals_BLT=np.empty((samples, layers, steps), np.int32),
@@ -177,41 +184,28 @@ def _gradients(
 ) -> list[Tensor]:
     """The gradients of all weights, then of all biases, from the errors of what ``run_stack`` returns."""
     stack, record = recording.stack, recording.record
-    errors = [e.contiguous().numpy() for e in (error_TBN, error_t_TBN)]
+    error, error_t = (e.contiguous().numpy() for e in (error_TBN, error_t_TBN))
     costs_LB = cost_BL.t().contiguous().numpy()
     samples, steps = record.words_BTP.shape[:2]
-    live_B = np.empty(samples, np.int64)
-    kernels.live_steps(*errors, costs_LB, record.until_B, live_B)
+    live_B = np.full(samples, steps)
+    if rule.zero_without_errors:
+        kernels.live_steps(error, error_t, costs_LB, record.until_B, live_B)
+    kernel, settings = compiled_rule.backward(rule), compiled_rule.settings(rule)
     nothing = np.empty((1, 0, 0, LANES), np.float32)
     upper = (nothing, nothing, np.empty((0, 0), np.float32))
     weights, biases = [], []
     for depth in range(len(recording.weights) - 1, -1, -1):
         neurons, inputs = recording.weights[depth].shape
         blocks = -(-neurons // LANES)
-        shape = (samples, blocks, -(-steps // kernels.TILE) * kernels.TILE, LANES)
+        shape = (samples, blocks, -(-steps // TILE) * TILE, LANES)
         own = (nothing, nothing) if depth == 0 else (_aligned(shape), _aligned(shape))
         groups = min(samples, -(-TASKS // blocks))
         gradient_GNM = np.empty((groups, neurons, inputs), np.float32)
         bias_gradient_GPL = np.empty((groups, blocks, LANES), np.float32)
-        parallel(
-            kernels.backward,
-            blocks * groups,
-            groups,
-            recording.neurons_E,
-            stack,
-            depth,
-            _constants(neuron),
-            _rule_constants(rule),
-            neuron.max_spikes or 0,
-            record,
-            live_B,
-            costs_LB[depth],
-            *errors,
-            *upper,
-            *own,
-            gradient_GNM,
-            bias_gradient_GPL,
-        )
+        errors = kernels.Errors(live_B, costs_LB[depth], error, error_t, *upper)
+        found = kernels.Gradients(*own, gradient_GNM, bias_gradient_GPL)
+        layer = (groups, recording.neurons_E, stack, depth, _constants(neuron), *settings)
+        parallel(kernel, blocks * groups, *layer, neuron.max_spikes or 0, record, errors, found)
         gradient_NM = gradient_GNM.sum(0) if groups > 1 else gradient_GNM[0]
         gradient_N = bias_gradient_GPL.sum(0).reshape(-1)[:neurons] * np.float32(neuron.beta_bias)
         weights.append(torch.from_numpy(gradient_NM))
@@ -227,16 +221,66 @@ def _aligned(shape: tuple[int, ...]) -> NDArray:
     return raw[start : start + prod(shape)].reshape(shape)
 
 
-def _constants(neuron: Neuron) -> kernels.Constants:
+def _constants(neuron: Neuron) -> Constants:
     values = (neuron.alpha_v, neuron.alpha_i, neuron.beta_v, neuron.beta_i, neuron.threshold)
-    return kernels.Constants(*map(np.float32, values))
+    return Constants(*map(np.float32, values), neuron.reset != "both", neuron.reset == "subtract")
 
 
-def _rule_constants(rule: Rule) -> kernels.RuleConstants:
-    surrogate = rule.surrogate
-    if isinstance(surrogate, Exponential):
-        shape = (surrogate.alpha, surrogate.beta, inf)  # β_σ = 0 is a rectangle without end
-    else:
-        shape = (1 / surrogate.width, 0, surrogate.width / 2)
-    flags = (rule.variant == "rnn", rule.variant == "slayer")
-    return kernels.RuleConstants(*map(np.float32, (rule.lambda_act, rule.lambda_tim, *shape, rule.min_slope, *flags)))
+# --- the engine -------------------------------------------------------------------------------------------------------
+
+
+class EventDriven:
+    """Fully connected layers, float32, on the CPU: arithmetic only where a spike is."""
+
+    preference = 10
+
+    def obstacle(self, network: Network, spikes: SpikeEvents | Tensor | None) -> str | None:
+        """Anything that the kernels do not know; see :class:`app.engines.engine.Engine`."""
+        return self._network_obstacle(network) or (None if spikes is None else self._input_obstacle(spikes))
+
+    def run(self, network: Network, spikes: SpikeEvents | Tensor, stop_at_first_output: bool = False) -> NetworkOutput:
+        """Run a batch; see :class:`app.engines.engine.Engine`."""
+        if not isinstance(spikes, SpikeEvents):
+            spikes = SpikeEvents.from_dense(spikes)
+        weights, biases = [n.weight for n in network.spiking], [n.bias for n in network.spiking]
+        return NetworkOutput(*run_stack(spikes, weights, biases, network.neuron, network.rule, stop_at_first_output))
+
+    def _network_obstacle(self, network: Network) -> str | None:
+        if type(network.neuron) is not Neuron:
+            return f"its neuron {type(network.neuron).__name__} is unknown to it"
+        inputs = prod(network.input_shape)
+        for layer in network.layers:
+            if type(layer) is Flatten:
+                known = True
+            elif known := type(layer) is SpikingLayer and type(layer.synapses) is Dense:
+                if layer.weight.shape != (layer.weight.shape[0], inputs) or layer.bias.shape != layer.weight.shape[:1]:
+                    return f"its layer with weights {tuple(layer.weight.shape)} does not fit {inputs} inputs"
+                inputs = layer.weight.shape[0]
+            if not known:
+                return f"it has {_described(layer)}, and only fully connected layers are event-driven"
+            if reason := changed(layer):
+                return f"its {_described(layer)} {reason}"
+        if not network.layers or type(network.layers[-1]) is not SpikingLayer:
+            return "it does not end with a fully connected layer"
+        for parameter in network.parameters():
+            if parameter.dtype != torch.float32:
+                return f"its weights are {str(parameter.dtype).removeprefix('torch.')} instead of float32"
+            if parameter.device.type != "cpu":
+                return f"it is on {parameter.device}, not on the CPU"
+        return compiled_rule.obstacle(network.rule)
+
+    def _input_obstacle(self, spikes: SpikeEvents | Tensor) -> str | None:
+        if spikes.device.type != "cpu":
+            return f"its input is on {spikes.device}, not on the CPU"
+        if isinstance(spikes, Tensor) and spikes.requires_grad:
+            return "its input requires a gradient"
+        if isinstance(spikes, Tensor) and not bool(((spikes == 0) | (spikes == 1)).all()):
+            return "its input holds other values than 0 and 1"
+        return None
+
+
+def _described(layer: Any) -> str:
+    return f"{type(layer).__name__}({layer.extra_repr()})" if isinstance(layer, torch.nn.Module) else repr(layer)
+
+
+ENGINES.register("event_driven", "numba")(EventDriven())

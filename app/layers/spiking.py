@@ -7,15 +7,17 @@ nothing forward, only its gradient back: :func:`connect` therefore hands on a pl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from ..autograd import first_derivative_only
+from ..equations import values
 from ..kernels import reference
 from ..neuron.lif import Neuron
-from .rule import Rule
+from ..rules.rule import LATER, Rule
 from .synapses import Synapses
 
 
@@ -36,7 +38,7 @@ class _Connect(torch.autograd.Function):
         return drive, shift
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx: Any, error: Tensor, error_t: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
         spikes, weight = ctx.saved_tensors
         to_spikes, to_times, to_weight, _ = ctx.needs_input_grad
@@ -55,7 +57,7 @@ class _Fire(torch.autograd.Function):
     def forward(
         ctx: Any, drive: Tensor, shift: Tensor, bias: Tensor, neuron: Neuron, rule: Rule
     ) -> tuple[Tensor, Tensor]:
-        trajectory = reference.forward(drive, bias, neuron, keep_current=rule.variant == "rnn")
+        trajectory = reference.forward(drive, bias, neuron, rule.asks_for("current", "lost_current"))
         ctx.save_for_backward(*trajectory, bias)
         ctx.neuron, ctx.rule = neuron, rule
         steps = torch.arange(len(drive), dtype=drive.dtype, device=drive.device)
@@ -63,21 +65,77 @@ class _Fire(torch.autograd.Function):
         return trajectory.spikes_TBN, times
 
     @staticmethod
-    @once_differentiable
+    @first_derivative_only
     def backward(ctx: Any, error_S: Tensor, error_t: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None, None]:
-        spikes, potential, current, bias = ctx.saved_tensors
-        neuron, rule = ctx.neuron, ctx.rule
-        error = rule.membrane_error(error_S, error_t, spikes, potential, neuron.threshold)
-        paths = None
-        if rule.variant == "rnn":
-            paths = reference.ResetPaths(rule.surrogate(potential, neuron.threshold), potential, current)
-        allowed = reference.may_fire(spikes, neuron)
-        if allowed is not None:
-            error = error * allowed
-            paths = paths and paths._replace(surrogate_TBN=paths.surrogate_TBN * allowed)
-        scan = reference.adjoint(error, spikes, neuron, rule.variant == "slayer", paths, ctx.needs_input_grad[1])
+        *trajectory, bias = ctx.saved_tensors
+        neuron, rule, spikes = ctx.neuron, ctx.rule, trajectory[0]
+        error = membrane_error(error_S, error_t, reference.Trajectory(*trajectory), bias, neuron, rule)
+        scan = reference.adjoint(error, spikes, neuron, rule.through_reset, ctx.needs_input_grad[1])
         grad_bias = neuron.beta_bias * scan.potential_TBN.sum_to_size(1, 1, *bias.shape).view(bias.shape)
         return scan.drive_TBN, scan.shift_TBN, grad_bias, None, None
+
+
+def membrane_error(
+    error_S: Tensor, error_t: Tensor, trajectory: reference.Trajectory, bias: Tensor, neuron: Neuron, rule: Rule
+) -> Tensor | Callable[[int, Tensor, Tensor], Tensor]:
+    """δV by the rule's equation: of the whole window, or a function of t and the later errors of the same neuron.
+
+    Args:
+        error_S, error_t: the errors of spikes and spike times, [T, B, *N].
+        trajectory: the states of the layer.
+        bias: broadcastable to [*N].
+        neuron, rule: whose constants, settings and equation these are.
+    """
+    known = _quantities(error_S, error_t, trajectory, bias, neuron, rule)
+    names, settings = rule.parameters(), rule.settings()
+    allowed = reference.may_fire(trajectory.spikes_TBN, neuron)
+
+    def at(t: int | slice, **later: Tensor) -> Tensor:
+        here = {name: value[t] if name in WINDOWS else value for name, value in known.items()}
+        error = rule.equation(*values(names, later, here, settings))
+        return error if allowed is None else torch.where(allowed[t], error, 0)
+
+    if rule.asks_for(*LATER):
+        return lambda t, d_potential, d_current: at(t, later_error=d_potential, later_current_error=d_current)
+    return at(slice(None))
+
+
+WINDOWS = {
+    "error_S",
+    "error_t",
+    "spikes",
+    "potential",
+    "slope",
+    "current",
+    "surrogate",
+    "lost_potential",
+    "lost_current",
+}
+"""Quantities that have a value in every step."""
+
+
+def _quantities(
+    error_S: Tensor, error_t: Tensor, trajectory: reference.Trajectory, bias: Tensor, neuron: Neuron, rule: Rule
+) -> dict[str, Any]:
+    """What the equation asks for, in so far as it is known before the scan."""
+    spikes, potential, current = trajectory
+    subtracts = neuron.reset == "subtract"
+    makers: dict[str, Callable[[], Any]] = {
+        "error_S": lambda: error_S,
+        "error_t": lambda: error_t,
+        "spikes": lambda: spikes != 0,
+        "potential": lambda: potential,
+        "slope": lambda: reference.slope(potential, spikes, neuron),
+        "current": lambda: current,
+        "bias": lambda: neuron.beta_bias * bias,
+        "surrogate": lambda: rule.surrogate(potential, neuron.threshold),  # type: ignore[misc]
+        "lost_potential": lambda: torch.full_like(potential, neuron.threshold) if subtracts else potential,
+        "lost_current": lambda: current if neuron.reset == "both" else torch.zeros_like(potential),
+        "count": lambda: spikes.sum(0),
+        "theta": lambda: neuron.threshold,
+    }
+    constants = {name: getattr(neuron, name) for name in ("alpha_v", "alpha_i", "beta_v", "beta_i")}
+    return {name: make() for name, make in makers.items() if rule.asks_for(name)} | constants
 
 
 def connect(spikes: Tensor, times: Tensor, weight: Tensor, synapses: Synapses) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,158 @@
+"""What the kernels of fully connected layers have in common: their arrays, and events as they read them.
+
+Shape suffixes beside those of the project: L = 64 lanes, the neurons that a task handles at once (one per bit of a
+machine word); P = ⌈N / L⌉ blocks of lanes of a layer, the last one padded with neurons that never fire; Q blocks of the
+layer above and K its neurons; G groups of samples; E events.
+
+A kernel takes ``counter, tasks, *arguments`` and claims one task after the other until none is left; threads share the
+counter. Every kernel has the same order of parts: its task, its state, the loop over time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compile import kernel
+from .lanes import LANES, claim, lowest
+
+TILE = 4
+"""Where a loop goes through all weights, it handles so many steps at once and loads each weight once for all."""
+BIAS_STEPS = 64
+"""The gradient of the biases is summed over so many steps, then over such sums: one sum over thousands loses digits."""
+SQUARE = 16
+"""Weights are transposed in squares of so many rows and columns."""
+
+
+class Constants(NamedTuple):
+    """The neuron's constants, np.float32; whether the current survives a spike, and whether a spike takes θ from V."""
+
+    alpha_v: np.float32
+    alpha_i: np.float32
+    beta_v: np.float32
+    beta_i: np.float32
+    threshold: np.float32
+    keeps_current: np.bool_
+    subtracts: np.bool_
+
+
+class Stack(NamedTuple):
+    """Fully connected layers in the kernels' layout; layer k has the neurons ``sizes[k + 1]`` and inputs ``sizes[k]``.
+
+    Args:
+        sizes: neurons of the input and of every layer.
+        blocks: how many blocks all layers before layer k have; the last entry is the number of all blocks.
+        starts: where the weights of layer k start in ``weights``.
+        weights: of all layers, each [P, M, L].
+        biases: of all layers, times β_b, [P, L].
+    """
+
+    sizes: NDArray
+    blocks: NDArray
+    starts: NDArray
+    weights: NDArray
+    biases: NDArray
+
+
+class Record(NamedTuple):
+    """What a forward run leaves behind; the axis L counts layers here, and P blocks and N neurons of all layers.
+
+    Args:
+        starts_BT1: step t of sample b owns the input events ``starts_BT1[b, t]:starts_BT1[b, t + 1]``.
+        words_BTP: who fires.
+        totals_BLT: how many fire.
+        counts_BN: how often each neuron fires.
+        until_B: the steps up to and including the first output spike; T without any.
+        decision_BL: the spikes in these steps.
+        valid_B: 0 where an input event is misplaced or there twice.
+    """
+
+    starts_BT1: NDArray
+    words_BTP: NDArray
+    totals_BLT: NDArray
+    counts_BN: NDArray
+    until_B: NDArray
+    decision_BL: NDArray
+    valid_B: NDArray
+
+
+@kernel(forceinline=True)
+def aligned(count):
+    """Scratch memory of ``count`` floats that starts where a cache line does."""
+    raw = np.empty(count + 16, np.float32)
+    start = -(raw.ctypes.data // 4) % 16
+    return raw[start : start + count]
+
+
+# --- weights and events -----------------------------------------------------------------------------------------------
+
+
+@kernel(forceinline=True)
+def copy_square(source, source_start, source_row, target, target_start, target_row):
+    """Transpose SQUARE × SQUARE values; a row and a column of them share few cache lines."""
+    for i in range(SQUARE):
+        for j in range(SQUARE):
+            target[target_start + i * target_row + j] = source[source_start + j * source_row + i]
+
+
+@kernel()
+def pack(counter, tasks, weight_NM, packed_PML):
+    """Task p: the weights of block p, with the neurons contiguous and padded by zeros."""
+    neurons, inputs = weight_NM.shape
+    weight, packed = weight_NM.reshape(-1), packed_PML.reshape(-1)
+    p = claim(counter)
+    while p < tasks:
+        width = min(LANES, neurons - p * LANES)
+        squares, whole = width // SQUARE * SQUARE, inputs // SQUARE * SQUARE
+        for j in range(0, squares, SQUARE):
+            for i in range(0, whole, SQUARE):
+                copy_square(weight, (p * LANES + j) * inputs + i, inputs, packed, (p * inputs + i) * LANES + j, LANES)
+        for i in range(inputs):
+            for j in range(squares if i < whole else 0, LANES):
+                packed_PML[p, i, j] = weight_NM[p * LANES + j, i] if j < width else np.float32(0)
+        p = claim(counter)
+
+
+@kernel(forceinline=True)
+def unpack(block_ML, width, weight, start, inputs):
+    """The values of one block in the layout of the weight, where the block's rows begin at ``start``."""
+    squares, whole = width // SQUARE * SQUARE, inputs // SQUARE * SQUARE
+    for j in range(0, squares, SQUARE):
+        for i in range(0, whole, SQUARE):
+            copy_square(block_ML, i * LANES + j, LANES, weight, start + j * inputs + i, inputs)
+    for j in range(width):
+        for i in range(whole if j < squares else 0, inputs):
+            weight[start + j * inputs + i] = block_ML[i * LANES + j]
+
+
+@kernel()
+def index_events(steps_E, neurons_E, e, end, inputs, starts_T1, seen_M):
+    """Find where the events of each step start, from event e on; False when one is misplaced or there twice."""
+    steps = len(starts_T1) - 1
+    seen_M[:] = -1
+    for t in range(steps):
+        starts_T1[t] = e
+        while e < end and steps_E[e] == t:
+            if neurons_E[e] < 0 or neurons_E[e] >= inputs or seen_M[neurons_E[e]] == t:
+                return False
+            seen_M[neurons_E[e]] = t
+            e += 1
+    starts_T1[steps] = e
+    return e == end
+
+
+@kernel()
+def list_spikes(words_TP, first_block, last_block, first_step, last_step, starts_T1, neurons_E):
+    """The spikes of a layer as events, by step and then by neuron."""
+    e = 0
+    for t in range(first_step, last_step):
+        starts_T1[t] = e
+        for p in range(first_block, last_block):
+            word = words_TP[t, p]
+            while word != 0:
+                neurons_E[e] = (p - first_block) * LANES + lowest(word)
+                word &= word - np.uint64(1)
+                e += 1
+    starts_T1[last_step] = e

@@ -1,0 +1,96 @@
+"""The layers of a network as modules: each takes both channels of the spikes below, [T, B, *M], and gives its own."""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..kernels import reference
+from ..neuron.lif import Neuron
+from ..rules.rule import Rule
+from .spiking import connect, fire
+from .synapses import Conv, Dense
+
+Shape = tuple[int, ...]
+Channels = tuple[Tensor, Tensor]
+
+
+class SpikingLayer(nn.Module):
+    """Synapses with weights W and neurons with biases b.
+
+    Weights start as U(±1/√fan_in), biases at ``bias`` (SPEC 4).
+    """
+
+    def __init__(self, synapses: Dense | Conv, weight_shape: Shape, neurons_shape: Shape, bias: float = 0.0) -> None:
+        super().__init__()
+        self.synapses = synapses
+        self.shape = neurons_shape
+        self.fan_in = prod(weight_shape[1:])
+        self.weight = nn.Parameter(torch.empty(weight_shape).uniform_(-1, 1).mul_(self.fan_in**-0.5))
+        self.bias = nn.Parameter(torch.full((weight_shape[0],), float(bias)))
+
+    def forward(self, channels: Channels, neuron: Neuron, rule: Rule) -> Channels:
+        """Both channels of this layer's spikes, [T, B, *N]."""
+        self._check(channels)
+        spikes, times = channels
+        spikes = spikes if rule.learns_from_spikes else spikes.detach()  # errors that nobody asks for are not computed
+        times = times if rule.learns_from_times else times.detach()
+        drive, shift = connect(spikes, times, self.weight, self.synapses)
+        return fire(drive, shift, self._bias(), neuron, rule)
+
+    def states(self, spikes: Tensor, neuron: Neuron) -> reference.Trajectory:
+        """The states of this layer's neurons while it hears spikes [T, B, *M]."""
+        self._check((spikes,))
+        return reference.forward(self.synapses.drive(spikes, self.weight), self._bias(), neuron, keep_current=True)
+
+    def _bias(self) -> Tensor:
+        return self.bias.view(-1, *[1] * (len(self.shape) - 1))
+
+    def _check(self, channels: tuple[Tensor, ...]) -> None:
+        for channel in channels:
+            axes = tuple(channel.shape[2:])
+            if len(axes) != self.weight.dim() - 1 or axes[0] != self.weight.shape[1]:
+                raise ValueError(f"a layer with weights {tuple(self.weight.shape)} cannot hear spikes of shape {axes}")
+
+    def extra_repr(self) -> str:
+        """The layer's size, for print(network)."""
+        return f"{type(self.synapses).__name__.lower()}, {tuple(self.weight.shape)} -> {self.shape}"
+
+
+class AveragePool(nn.Module):
+    """Mean over P×P windows, alike for both channels."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, channels: Channels) -> Channels:
+        """Both channels, [T, B, C, H // P, W // P]."""
+        spikes, times = (F.avg_pool2d(c.flatten(0, 1), self.size).unflatten(0, c.shape[:2]) for c in channels)
+        return spikes, times
+
+
+class MaxPool(nn.Module):
+    """Maximum over P×P windows; the time channel follows the spike that won at that step (the first of a tie)."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, channels: Channels) -> Channels:
+        """Both channels, [T, B, C, H // P, W // P]."""
+        spikes, times = (c.flatten(0, 1) for c in channels)
+        pooled, index = F.max_pool2d(spikes, self.size, return_indices=True)
+        moved = times.flatten(-2).gather(-1, index.flatten(-2)).view_as(pooled)
+        return pooled.unflatten(0, channels[0].shape[:2]), moved.unflatten(0, channels[0].shape[:2])
+
+
+class Flatten(nn.Module):
+    """[channel, row, column] to one axis, alike for both channels."""
+
+    def forward(self, channels: Channels) -> Channels:
+        """Both channels, [T, B, C·H·W]."""
+        return channels[0].flatten(2), channels[1].flatten(2)
