@@ -1,9 +1,70 @@
 """antlr-snn: train spiking neural networks with activation-, timing-based and unified (ANTLR) learning rules."""
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
 # PyTorch's OpenMP threads spin while they wait. Beside any other busy process that makes the steps here, of a few
 # milliseconds, several times slower; asleep they cost nothing. Read when torch is imported; your own setting wins.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+if TYPE_CHECKING:
+    from .events import SpikeEvents
+    from .losses.count import count_loss, target_counts
+    from .losses.latency import latency_loss
+    from .losses.spike_train import spike_train_loss
+    from .network import Network
+    from .neuron.lif import Neuron, centre_bias
+    from .neuron.surrogate import Exponential, Rectangular, Surrogate
+    from .rules import Rule, activation, antlr, timing
+    from .training.trained import load_trained as load
+
+_PLACES = {
+    "Exponential": "neuron.surrogate",
+    "Network": "network",
+    "Neuron": "neuron.lif",
+    "Rectangular": "neuron.surrogate",
+    "Rule": "rules",
+    "SpikeEvents": "events",
+    "Surrogate": "neuron.surrogate",
+    "activation": "rules",
+    "antlr": "rules",
+    "centre_bias": "neuron.lif",
+    "count_loss": "losses.count",
+    "latency_loss": "losses.latency",
+    "load": "training.trained",
+    "spike_train_loss": "losses.spike_train",
+    "target_counts": "losses.count",
+    "timing": "rules",
+}
+"""Where the names for a notebook come from; each is imported when it is first asked for."""
+_NAMES = {"load": "load_trained"}
+
+__all__ = [
+    "Exponential",
+    "Network",
+    "Neuron",
+    "Rectangular",
+    "Rule",
+    "SpikeEvents",
+    "Surrogate",
+    "activation",
+    "antlr",
+    "centre_bias",
+    "count_loss",
+    "latency_loss",
+    "load",
+    "spike_train_loss",
+    "target_counts",
+    "timing",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(import_module(f".{_PLACES[name]}", __name__), _NAMES.get(name, name))
+    globals()[name] = value
+    return value

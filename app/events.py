@@ -37,9 +37,8 @@ class SpikeEvents:
         for name, kind in kinds.items():
             values = getattr(self, name)
             if not isinstance(values, Tensor) or values.dtype != kind or values.dim() != 1:
-                raise ValueError(
-                    f"SpikeEvents: {name} must be a tensor of one axis of {str(kind).removeprefix('torch.')}"
-                )
+                wanted = str(kind).removeprefix("torch.")
+                raise ValueError(f"SpikeEvents: {name} must be a tensor of {wanted} with one axis")
         if len(self.steps_E) != len(self.neurons_E):
             raise ValueError(
                 f"SpikeEvents: steps_E has {len(self.steps_E)} and neurons_E {len(self.neurons_E)} events: give as many"

@@ -11,7 +11,7 @@ static method that asks by name for quantities (:data:`QUANTITIES`) and settings
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar
 
 from ..equations import Equation, parameters
@@ -65,7 +65,7 @@ class Rule:
 
     def settings(self) -> dict[str, float]:
         """The numbers among the settings, by field name: what the equation can ask for."""
-        given = {item.name: getattr(self, item.name) for item in fields(self)}  # type: ignore[arg-type]
+        given = {item.name: getattr(self, item.name) for item in (fields(self) if is_dataclass(self) else ())}
         return {name: value for name, value in given.items() if isinstance(value, int | float)}
 
     @property
