@@ -15,6 +15,7 @@ from __future__ import annotations
 import builtins
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from types import FunctionType
 from typing import Any
 
@@ -71,12 +72,16 @@ def parameters(equation: Equation, known: Iterable[str], what: str) -> tuple[str
     Raises:
         ValueError: it asks for something else.
     """
-    known = list(known)
-    names = tuple(inspect.signature(equation).parameters)
+    names, known = _names(equation), list(known)
     for name in names:
         if name not in known:
             raise ValueError(f"{what} asks for {name!r}, which does not exist; it can have {', '.join(known)}")
     return names
+
+
+@cache
+def _names(equation: Equation) -> tuple[str, ...]:
+    return tuple(inspect.signature(equation).parameters)
 
 
 def values(names: Iterable[str], *sources: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -36,6 +36,8 @@ from .inspect import changed
 if TYPE_CHECKING:
     from ..network import Network
 
+ALL = 2**LANES - 1
+"""A set of all lanes."""
 TASKS = 8
 """A layer of few blocks is cut into groups of samples until there are so many tasks."""
 
@@ -223,10 +225,15 @@ def _aligned(shape: tuple[int, ...]) -> NDArray:
 
 def _constants(neuron: Neuron) -> Constants:
     values = (neuron.alpha_v, neuron.alpha_i, neuron.beta_v, neuron.beta_i, neuron.threshold)
-    return Constants(*map(np.float32, values), neuron.reset != "both", neuron.reset == "subtract")
+    return Constants(
+        *map(np.float32, values), np.uint64(ALL if neuron.reset == "both" else 0), neuron.reset == "subtract"
+    )
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------
+
+
+PARAMETERS = frozenset(("weight", "bias"))
 
 
 class EventDriven:
@@ -248,25 +255,25 @@ class EventDriven:
     def _network_obstacle(self, network: Network) -> str | None:
         if type(network.neuron) is not Neuron:
             return f"its neuron {type(network.neuron).__name__} is unknown to it"
-        inputs = prod(network.input_shape)
+        inputs, dense = prod(network.input_shape), False
         for layer in network.layers:
-            if type(layer) is Flatten:
-                known = True
-            elif known := type(layer) is SpikingLayer and type(layer.synapses) is Dense:
-                if layer.weight.shape != (layer.weight.shape[0], inputs) or layer.bias.shape != layer.weight.shape[:1]:
-                    return f"its layer with weights {tuple(layer.weight.shape)} does not fit {inputs} inputs"
-                inputs = layer.weight.shape[0]
-            if not known:
+            dense = type(layer) is SpikingLayer and type(layer.synapses) is Dense
+            if not dense and type(layer) is not Flatten:
                 return f"it has {_described(layer)}, and only fully connected layers are event-driven"
-            if reason := changed(layer):
+            if reason := changed(layer, PARAMETERS if dense else frozenset()):
                 return f"its {_described(layer)} {reason}"
-        if not network.layers or type(network.layers[-1]) is not SpikingLayer:
+            if dense:
+                weight, bias = layer.weight, layer.bias
+                if weight.shape != (len(weight), inputs) or bias.shape != (len(weight),):
+                    return f"its layer with weights {tuple(weight.shape)} does not fit {inputs} inputs"
+                for one in (weight, bias):
+                    if one.dtype != torch.float32:
+                        return f"its weights are {str(one.dtype).removeprefix('torch.')} instead of float32"
+                    if not one.is_cpu:
+                        return f"it is on {one.device}, not on the CPU"
+                inputs = len(weight)
+        if not len(network.layers) or not dense:
             return "it does not end with a fully connected layer"
-        for parameter in network.parameters():
-            if parameter.dtype != torch.float32:
-                return f"its weights are {str(parameter.dtype).removeprefix('torch.')} instead of float32"
-            if parameter.device.type != "cpu":
-                return f"it is on {parameter.device}, not on the CPU"
         return compiled_rule.obstacle(network.rule)
 
     def _input_obstacle(self, spikes: SpikeEvents | Tensor) -> str | None:

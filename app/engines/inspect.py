@@ -5,22 +5,26 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.modules import module as torch_module
 
-HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-)
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+PLAIN = frozenset(nn.Module().__dict__)
+"""What every module has of its own."""
 
 
-def changed(layer: nn.Module) -> str | None:
-    """What was put on a layer, as the end of "its layer …": hooks, parametrisations, methods; None when nothing was."""
-    for part in layer.modules():
-        if any(getattr(part, kind) for kind in HOOKS) or any(getattr(torch_module, f"_global{kind}") for kind in HOOKS):
-            return "has hooks, which fire only when it runs by itself"
-        own = [name for name in part.__dict__ if callable(getattr(type(part), name, None))]
-        if own:
-            return f"has a method {own[0]!r} of its own"
-    if {*dict(layer.named_parameters())} - {"weight", "bias"} or len([*layer.children()]) > 0:
-        return "has parameters or modules that its class does not have"
+def changed(layer: nn.Module, parameters: frozenset[str]) -> str | None:
+    """What was put on a layer, as the end of "its layer …": hooks, parametrisations, methods; None when nothing was.
+
+    Asked in every step, hence the look into the module's dictionaries.
+
+    Args:
+        layer: a module without modules in it.
+        parameters: the parameters that its class has.
+    """
+    own = layer.__dict__
+    if any(own[kind] for kind in HOOKS) or any(getattr(torch_module, f"_global{kind}") for kind in HOOKS):
+        return "has hooks, which fire only when it runs by itself"
+    if own["_parameters"].keys() != parameters or own["_modules"]:
+        return "has other parameters or modules than its class"
+    for name in own.keys() - PLAIN:
+        if callable(getattr(type(layer), name, None)):
+            return f"has a method {name!r} of its own"
     return None

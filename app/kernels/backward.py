@@ -103,31 +103,32 @@ def live_steps(error_TBN, error_t_TBN, costs_LB, until_B, live_B):
 # --- the parts --------------------------------------------------------------------------------------------------------
 
 
-@kernel(forceinline=True)
-def _replay(live, starts_T1, spikes_E, words_TP, block, stack, weights, constants, left_L, scratch):
+@kernel()
+def _replay(live, starts_T1, spikes_E, words_TP, block, bias, all_weights, weights, constants, scratch):
     """The states of 64 neurons once more, to the last error; returns those that may not fire any more behind it."""
     current, potential, spent = spread(np.float32(0)), spread(np.float32(0)), np.uint64(0)
-    bias, crowded = load(stack.biases, block * LANES), False
-    inputs = len(scratch.spikes_M4) // TILE
+    crowded = False
+    potential_TL, current_TL, spent_T, spikes_M4, drives_4L, _, _, _, _, left_L, _ = scratch
+    inputs = len(spikes_M4) // TILE
     for t in range(live):
         if t % TILE == 0:
             crowded = crowded_tile(t, live, starts_T1, inputs)
             if crowded:
-                spread_out(t, live, starts_T1, spikes_E, scratch.spikes_M4)
-                drive_tile(scratch.spikes_M4, stack.weights, weights, scratch.drives_4L)
+                spread_out(t, live, starts_T1, spikes_E, spikes_M4)
+                drive_tile(spikes_M4, all_weights, weights, drives_4L)
         if crowded:
-            drive = load(scratch.drives_4L, (t % TILE) * LANES)
+            drive = load(drives_4L, (t % TILE) * LANES)
         else:
-            drive = drive_of(starts_T1[t], starts_T1[t + 1], spikes_E, stack.weights, weights)
+            drive = drive_of(starts_T1[t], starts_T1[t + 1], spikes_E, all_weights, weights)
         current, potential = next_state(drive, current, potential, bias, constants)
-        store(scratch.potential_TL, t * LANES, potential)
-        if len(scratch.current_TL):
-            store(scratch.current_TL, t * LANES, current)
+        store(potential_TL, t * LANES, potential)
+        if len(current_TL):
+            store(current_TL, t * LANES, current)
         word = words_TP[t, block]
         current, potential = after_spikes(word, current, potential, constants)
-        if len(scratch.spent_T):
-            scratch.spent_T[t] = used_up(word, left_L, 0)
-            spent |= scratch.spent_T[t]
+        if len(spent_T):
+            spent_T[t] = used_up(word, left_L, 0)
+            spent |= spent_T[t]
     return spent
 
 
@@ -189,41 +190,56 @@ def _slope(t, word_before, potential, potential_TL, constants):
 def _scan(error, word, d_potential, d_current, constants, through_reset):
     """One step back in time; returns δV_dep[t], δI[t], and δI[t+1] as far as it goes back through this step."""
     zero = np.float32(0)
-    if not through_reset and not constants.subtracts:
-        d_potential = choose(word, zero, d_potential)
-        if not constants.keeps_current:
-            d_current = choose(word, zero, d_current)
+    if not through_reset:
+        d_current = choose(word & constants.resets_current, zero, d_current)
+        if not constants.subtracts:
+            d_potential = choose(word, zero, d_potential)
     later = d_current
     d_potential = fused(d_potential, constants.alpha_v, error)
     return d_potential, fused(later, constants.alpha_i, d_potential * constants.beta_v), later
 
 
 @kernel(forceinline=True)
-def _add_gradient(t, live, drive, starts_T1, spikes_E, crowded, gradient_ML, scratch):
+def _add_gradient(t, live, drive, starts_T1, spikes_E, crowded, gradient_ML, spikes_M4, drives_4L):
     """Add the error of the drive to the gradients of the weights through which a spike came in."""
-    inputs = len(scratch.spikes_M4) // TILE
     if t % TILE == TILE - 1 or t == live - 1:
-        crowded = crowded_tile(t - t % TILE, live, starts_T1, inputs)
+        crowded = crowded_tile(t - t % TILE, live, starts_T1, len(spikes_M4) // TILE)
     if not crowded:
         for e in range(starts_T1[t], starts_T1[t + 1]):
             at = spikes_E[e] * LANES
             store(gradient_ML, at, load(gradient_ML, at) + drive)
     else:
-        store(scratch.drives_4L, (t % TILE) * LANES, drive)
+        store(drives_4L, (t % TILE) * LANES, drive)
         if t % TILE == 0:
-            spread_out(t, live, starts_T1, spikes_E, scratch.spikes_M4)
-            gradient_tile(scratch.spikes_M4, scratch.drives_4L, gradient_ML)
+            spread_out(t, live, starts_T1, spikes_E, spikes_M4)
+            gradient_tile(spikes_M4, drives_4L, gradient_ML)
     return crowded
 
 
 class _Scratch(NamedTuple):
-    """Memory of one thread."""
+    """Memory of one thread.
+
+    Args:
+        potential_TL, current_TL: the states in each step; the current only where the rule asks for it.
+        spent_T: who fires for the last time in each step.
+        spikes_M4, drives_4L: inputs and drives of a tile of steps.
+        weights_KL: the weights of the layer above.
+        tile_4L, row_L: errors of spikes in a tile of steps, errors of times in a step.
+        bias_L: the gradient of the biases.
+        left_L, count_L: how often each neuron may still fire, and fires in all.
+    """
 
     potential_TL: Any
     current_TL: Any
     spent_T: Any
     spikes_M4: Any
     drives_4L: Any
+    weights_KL: Any
+    tile_4L: Any
+    row_L: Any
+    bias_L: Any
+    left_L: Any
+    count_L: Any
 
 
 # --- the kernel of a rule ---------------------------------------------------------------------------------------------
@@ -236,7 +252,7 @@ def probe_kernel(point: Callable[..., Any], key: str) -> Callable[..., Any]:
     def probe(of_rule, of_surrogate):
         one = np.float32(1)
         lanes = spread(one)
-        neuron = Constants(one, one, one, one, one, False, False)
+        neuron = Constants(one, one, one, one, one, np.uint64(0), False)
         word = mask(np.uint64(1))
         arguments = (lanes, lanes, word, lanes, lanes, lanes, lanes, lanes, lanes, lanes, lanes, lanes)
         return total(as_lanes(point(*arguments, neuron, of_rule, of_surrogate)))
@@ -262,7 +278,163 @@ def backward_kernel(
     wants_current = bool(asks_for & {"current", "lost_current"})
     skips = skips and not later
 
-    @kernel(key, str((sorted(asks_for), through_reset, skips)))
+    structure = str((sorted(asks_for), through_reset, skips))
+
+    @kernel(key, structure)
+    def walk(
+        b,
+        p,
+        stack,
+        depth,
+        starts_T1,
+        spikes_E,
+        words_TP,
+        window,
+        constants,
+        of_rule,
+        of_surrogate,
+        errors,
+        found,
+        gradient_ML,
+        scratch,
+    ):
+        """From the last error of sample b back to the first step, for the neurons of block p.
+
+        A function of its own: in the loop over samples the compiler would count references to arrays in every step.
+
+        Args:
+            b, p: sample and block of the layer.
+            stack, depth: the layers, and which one.
+            starts_T1, spikes_E, words_TP: what came in, and who fired.
+            window: the steps up to the last error and up to the decision, the neurons that may not fire any more at
+                the end, and how often one may fire (0 means no limit).
+            constants, of_rule, of_surrogate: the neuron's constants, the settings of the rule and of its surrogate.
+            errors, found: what comes from above, and what is written.
+            gradient_ML: to which the gradients of the weights are added.
+            scratch: with the states.
+        """
+        live, until, spent, max_spikes = window
+        _, cost_B, spikes_TBN, times_TBN, upper_BQUL, upper_shift_BQUL, _ = errors
+        drive_BPUL, shift_BPUL, _, _ = found
+        potential_TL, current_TL, spent_T, spikes_M4, drives_4L, weights_KL, tile_4L, row_L, bias_L, _, count_L = (
+            scratch
+        )
+        upper, upper_shift, all_weights = upper_BQUL.reshape(-1), upper_shift_BQUL.reshape(-1), stack.weights
+        top, bottom = depth == len(stack.sizes) - 2, depth == 0
+        neurons, block = stack.sizes[depth + 1], stack.blocks[depth] + p
+        n0, width = p * LANES, min(LANES, neurons - p * LANES)
+        stride, upper_stride = drive_BPUL.shape[2] * LANES, upper_BQUL.shape[2] * LANES
+        upper_blocks, upper_start = upper_BQUL.shape[1], 0 if top else stack.starts[depth + 1]
+        own, over = (b * drive_BPUL.shape[1] + p) * stride, b * upper_blocks * upper_stride
+        zero, half = np.float32(0), constants.beta_i / np.float32(2)
+        ahead_v = constants.beta_v * constants.alpha_v
+        nobody, nothing = mask(np.uint64(0)), spread(zero)
+        bias = load(stack.biases, block * LANES)
+        d_potential, d_current, d_bias = nothing, nothing, nothing
+        has_error, crowded = False, False
+        store_tile(tile_4L, nothing, nothing, nothing, nothing)
+        store_tile(drives_4L, nothing, nothing, nothing, nothing)
+        for t in range(live - 1, -1, -1):
+            potential, word = load(potential_TL, t * LANES), words_TP[t, block]
+            # the errors from above
+            if act and top:
+                has_error = False
+                for j in range(width):
+                    tile_4L[j] = spikes_TBN[t, b, n0 + j]
+                    has_error |= tile_4L[j] != 0
+            elif act and (t % TILE == TILE - 1 or t == live - 1):
+                tile = over + (t - t % TILE) * LANES
+                has_error = _spikes_above(upper_blocks, tile, upper_stride, upper, weights_KL, tile_4L)
+            cost = cost_B[b] if act and t < until else zero
+            # the learning rule
+            error = nothing
+            fires = tim and word != 0
+            if fires or has_error or cost != 0 or not skips:
+                error_S = load(tile_4L, 0 if top else (t % TILE) * LANES) + cost if act else nothing
+                current = load(current_TL, t * LANES) if wants_current else nothing
+                lost_v = spread(constants.threshold) if constants.subtracts else potential
+                lost_i = current if constants.resets_current else nothing
+                count = load(count_L, 0) if wants_count else nothing
+                slope = nothing
+                if wants_slope and (word != 0 or not skips):
+                    before = words_TP[t - 1, block] if t > 0 else np.uint64(0)
+                    slope = _slope(t, before, potential, potential_TL, constants)
+                if word != 0:
+                    if tim:
+                        store(row_L, 0, nothing)
+                        rest = word
+                        while rest != 0:
+                            j = lowest(rest)
+                            if top:
+                                row_L[j] = times_TBN[t, b, n0 + j]
+                            else:
+                                row_L[j] = _time_above(
+                                    n0 + j,
+                                    over + t * LANES,
+                                    upper_stride,
+                                    upper_shift,
+                                    upper_blocks,
+                                    neurons,
+                                    all_weights,
+                                    upper_start,
+                                )
+                            rest &= rest - np.uint64(1)
+                    error_t = load(row_L, 0) if tim else nothing
+                    error = as_lanes(
+                        point(
+                            error_S,
+                            error_t,
+                            mask(word),
+                            potential,
+                            slope,
+                            current,
+                            bias,
+                            lost_v,
+                            lost_i,
+                            d_potential,
+                            d_current,
+                            count,
+                            constants,
+                            of_rule,
+                            of_surrogate,
+                        )
+                    )
+                else:  # what the equation does with spikes is compiled away here
+                    error = as_lanes(
+                        point(
+                            error_S,
+                            nothing,
+                            nobody,
+                            potential,
+                            slope,
+                            current,
+                            bias,
+                            lost_v,
+                            lost_i,
+                            d_potential,
+                            d_current,
+                            count,
+                            constants,
+                            of_rule,
+                            of_surrogate,
+                        )
+                    )
+            if max_spikes:
+                spent &= ~spent_T[t]
+                error = choose(spent, zero, error)
+            d_potential, d_current, later_current = _scan(error, word, d_potential, d_current, constants, through_reset)
+            d_bias = d_bias + d_potential
+            if t % BIAS_STEPS == 0:
+                store(bias_L, 0, load(bias_L, 0) + d_bias)
+                d_bias = nothing
+            drive = d_current * constants.beta_i
+            if not bottom:
+                ahead = fused(d_current, constants.alpha_i, d_potential * ahead_v)
+                store(drive_BPUL, own + t * LANES, drive)
+                store(shift_BPUL, own + t * LANES, (later_current - ahead) * half)
+            crowded = _add_gradient(t, live, drive, starts_T1, spikes_E, crowded, gradient_ML, spikes_M4, drives_4L)
+
+    @kernel(key, structure)
     def backward(
         counter,
         tasks,
@@ -290,34 +462,26 @@ def backward_kernel(
             found: what is written.
         """
         samples, steps = record.words_BTP.shape[:2]
-        layers = record.totals_BLT.shape[1]
-        top, bottom = depth == layers - 1, depth == 0
         block0, blocks = stack.blocks[depth], stack.blocks[depth + 1] - stack.blocks[depth]
         inputs, neurons = stack.sizes[depth], stack.sizes[depth + 1]
-        above = 0 if top else errors.upper_weight_KN.shape[0]
-        stride, upper_stride = found.drive_BPUL.shape[2] * LANES, errors.upper_BQUL.shape[2] * LANES
-        upper, upper_shift = errors.upper_BQUL.reshape(-1), errors.upper_shift_BQUL.reshape(-1)
-        zero, half = np.float32(0), constants.beta_i / np.float32(2)
-        ahead_v = constants.beta_v * constants.alpha_v
+        upper_weight_KN, upper_blocks = errors.upper_weight_KN, errors.upper_BQUL.shape[1]
         gradient, gradient_ML = found.weight_GNM.reshape(-1), aligned(inputs * LANES)
-        upper_blocks, upper_start = errors.upper_BQUL.shape[1], 0 if top else stack.starts[depth + 1]
-        weights_KL = aligned(upper_blocks * LANES * LANES)
-        listed_T1, listed_E = np.empty(steps + 1, np.int64), np.empty(0 if bottom else steps * inputs, np.int32)
-        tile_4L, row_L, bias_L, left_L, count_L = (
-            aligned(TILE * LANES),
-            aligned(LANES),
-            aligned(LANES),
-            aligned(LANES),
-            aligned(LANES),
-        )
+        listed_T1, listed_E = np.empty(steps + 1, np.int64), np.empty(steps * inputs if depth else 0, np.int32)
         scratch = _Scratch(
             aligned(steps * LANES),
             aligned(steps * LANES if wants_current else 0),
             np.zeros(steps if max_spikes else 0, np.uint64),
             aligned(inputs * TILE),
             aligned(TILE * LANES),
+            aligned(upper_blocks * LANES * LANES),
+            aligned(TILE * LANES),
+            aligned(LANES),
+            aligned(LANES),
+            aligned(LANES),
+            aligned(LANES),
         )
-        nobody, nothing = mask(np.uint64(0)), spread(zero)
+        weights_KL, bias_L, left_L, count_L = scratch.weights_KL, scratch.bias_L, scratch.left_L, scratch.count_L
+        nothing = spread(np.float32(0))
         task = claim(counter)
         while task < tasks:
             p, g = task // groups, task % groups
@@ -326,130 +490,43 @@ def backward_kernel(
             weights = stack.starts[depth] + p * inputs * LANES
             bias = load(stack.biases, block * LANES)
             weights_KL[:] = 0
-            for k in range(above):
+            for k in range(len(upper_weight_KN)):
                 for j in range(width):
-                    weights_KL[k * LANES + j] = errors.upper_weight_KN[k, n0 + j]
+                    weights_KL[k * LANES + j] = upper_weight_KN[k, n0 + j]
             gradient_ML[:] = 0
             store(bias_L, 0, nothing)
             for b in range(g * samples // groups, (g + 1) * samples // groups):
-                own, over = (b * blocks + p) * stride, b * upper_blocks * upper_stride
-                live, until = errors.live_B[b], record.until_B[b]
+                live = errors.live_B[b]
                 starts_T1, spikes_E, words_TP = record.starts_BT1[b], neurons_E, record.words_BTP[b]
-                if not bottom:
+                if depth:
                     list_spikes(words_TP, stack.blocks[depth - 1], block0, 0, live, listed_T1, listed_E)
                     starts_T1, spikes_E = listed_T1, listed_E
                 store(left_L, 0, spread(np.float32(max_spikes)))
-                spent = _replay(live, starts_T1, spikes_E, words_TP, block, stack, weights, constants, left_L, scratch)
+                spent = _replay(
+                    live, starts_T1, spikes_E, words_TP, block, bias, stack.weights, weights, constants, scratch
+                )
                 if wants_count:
                     first = stack.sizes[1 : depth + 1].sum() + n0
                     store(count_L, 0, nothing)
                     for j in range(width):
                         count_L[j] = record.counts_BN[b, first + j]
-                d_potential, d_current, d_bias = nothing, nothing, nothing
-                has_error, crowded = False, False
-                store_tile(tile_4L, nothing, nothing, nothing, nothing)
-                store_tile(scratch.drives_4L, nothing, nothing, nothing, nothing)
-                for t in range(live - 1, -1, -1):
-                    potential, word = load(scratch.potential_TL, t * LANES), words_TP[t, block]
-                    # the errors from above
-                    if act and top:
-                        has_error = False
-                        for j in range(width):
-                            tile_4L[j] = errors.spikes_TBN[t, b, n0 + j]
-                            has_error |= tile_4L[j] != 0
-                    elif act and (t % TILE == TILE - 1 or t == live - 1):
-                        tile = over + (t - t % TILE) * LANES
-                        has_error = _spikes_above(upper_blocks, tile, upper_stride, upper, weights_KL, tile_4L)
-                    cost = errors.cost_B[b] if act and t < until else zero
-                    # the learning rule
-                    error = nothing
-                    fires = tim and word != 0
-                    if fires or has_error or cost != 0 or not skips:
-                        error_S = load(tile_4L, 0 if top else (t % TILE) * LANES) + cost if act else nothing
-                        current = load(scratch.current_TL, t * LANES) if wants_current else nothing
-                        lost_v = spread(constants.threshold) if constants.subtracts else potential
-                        lost_i = nothing if constants.keeps_current or constants.subtracts else current
-                        count = load(count_L, 0) if wants_count else nothing
-                        slope = nothing
-                        if wants_slope and (word != 0 or not skips):
-                            before = words_TP[t - 1, block] if t > 0 else np.uint64(0)
-                            slope = _slope(t, before, potential, scratch.potential_TL, constants)
-                        if word != 0:
-                            if tim:
-                                store(row_L, 0, nothing)
-                                rest = word
-                                while rest != 0:
-                                    j = lowest(rest)
-                                    if top:
-                                        row_L[j] = errors.times_TBN[t, b, n0 + j]
-                                    else:
-                                        row_L[j] = _time_above(
-                                            n0 + j,
-                                            over + t * LANES,
-                                            upper_stride,
-                                            upper_shift,
-                                            upper_blocks,
-                                            neurons,
-                                            stack.weights,
-                                            upper_start,
-                                        )
-                                    rest &= rest - np.uint64(1)
-                            error_t = load(row_L, 0) if tim else nothing
-                            error = as_lanes(
-                                point(
-                                    error_S,
-                                    error_t,
-                                    mask(word),
-                                    potential,
-                                    slope,
-                                    current,
-                                    bias,
-                                    lost_v,
-                                    lost_i,
-                                    d_potential,
-                                    d_current,
-                                    count,
-                                    constants,
-                                    of_rule,
-                                    of_surrogate,
-                                )
-                            )
-                        else:  # what the equation does with spikes is compiled away here
-                            error = as_lanes(
-                                point(
-                                    error_S,
-                                    nothing,
-                                    nobody,
-                                    potential,
-                                    slope,
-                                    current,
-                                    bias,
-                                    lost_v,
-                                    lost_i,
-                                    d_potential,
-                                    d_current,
-                                    count,
-                                    constants,
-                                    of_rule,
-                                    of_surrogate,
-                                )
-                            )
-                    if max_spikes:
-                        spent &= ~scratch.spent_T[t]
-                        error = choose(spent, zero, error)
-                    d_potential, d_current, later_current = _scan(
-                        error, word, d_potential, d_current, constants, through_reset
-                    )
-                    d_bias = d_bias + d_potential
-                    if t % BIAS_STEPS == 0:
-                        store(bias_L, 0, load(bias_L, 0) + d_bias)
-                        d_bias = nothing
-                    drive = d_current * constants.beta_i
-                    if not bottom:
-                        ahead = fused(d_current, constants.alpha_i, d_potential * ahead_v)
-                        store(found.drive_BPUL, own + t * LANES, drive)
-                        store(found.shift_BPUL, own + t * LANES, (later_current - ahead) * half)
-                    crowded = _add_gradient(t, live, drive, starts_T1, spikes_E, crowded, gradient_ML, scratch)
+                walk(
+                    b,
+                    p,
+                    stack,
+                    depth,
+                    starts_T1,
+                    spikes_E,
+                    words_TP,
+                    (live, record.until_B[b], spent, max_spikes),
+                    constants,
+                    of_rule,
+                    of_surrogate,
+                    errors,
+                    found,
+                    gradient_ML,
+                    scratch,
+                )
             unpack(gradient_ML, width, gradient, (g * neurons + n0) * inputs, inputs)
             store(found.bias_GPL, (g * blocks + p) * LANES, load(bias_L, 0))
             task = claim(counter)

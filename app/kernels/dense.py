@@ -97,8 +97,7 @@ def used_up(word, left_L, start):
 def after_spikes(word, current, potential, constants):
     """I and V behind the reset of the lanes that fire."""
     zero = np.float32(0)
+    current = choose(word & constants.resets_current, zero, current)
     if constants.subtracts:
         return current, choose(word, potential - constants.threshold, potential)
-    if constants.keeps_current:
-        return current, choose(word, zero, potential)
-    return choose(word, zero, current), choose(word, zero, potential)
+    return current, choose(word, zero, potential)

@@ -27,14 +27,20 @@ SQUARE = 16
 
 
 class Constants(NamedTuple):
-    """The neuron's constants, np.float32; whether the current survives a spike, and whether a spike takes θ from V."""
+    """The neuron's constants, np.float32.
+
+    Args:
+        alpha_v, alpha_i, beta_v, beta_i, threshold: as :class:`app.neuron.lif.Neuron` has them.
+        resets_current: the lanes whose current a spike resets: all or none.
+        subtracts: whether a spike takes θ from the potential instead of resetting it.
+    """
 
     alpha_v: np.float32
     alpha_i: np.float32
     beta_v: np.float32
     beta_i: np.float32
     threshold: np.float32
-    keeps_current: np.bool_
+    resets_current: np.uint64
     subtracts: np.bool_
 
 
