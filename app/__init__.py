@@ -12,9 +12,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 if TYPE_CHECKING:
     from .events import SpikeEvents
-    from .losses.count import count_loss, target_counts
+    from .losses.count import count_loss
     from .losses.latency import latency_loss
     from .losses.spike_train import spike_train_loss
+    from .losses.targets import target_counts
     from .network import Network
     from .neuron.lif import Neuron, centre_bias
     from .neuron.surrogate import Exponential, Rectangular, Surrogate
@@ -36,7 +37,7 @@ _PLACES = {
     "latency_loss": "losses.latency",
     "load": "training.trained",
     "spike_train_loss": "losses.spike_train",
-    "target_counts": "losses.count",
+    "target_counts": "losses.targets",
     "timing": "rules",
 }
 """Where the names for a notebook come from; each is imported when it is first asked for."""

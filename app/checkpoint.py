@@ -157,7 +157,10 @@ class AtomicCheckpoints(CheckpointIO):
         self, path: str | Path, map_location: Callable[..., Any] | None = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
         """Read a verified file onto the CPU, never running code from it."""
-        return read_checkpoint(Path(path))
+        content = read_checkpoint(Path(path))
+        for former in [key for key in content if str(key).endswith("DataModule")]:  # each task had one of its own
+            content["EventDataModule"] = content.pop(former)
+        return content
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Delete the file if it is there."""

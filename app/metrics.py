@@ -6,7 +6,7 @@ processes, with one synchronisation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from torchmetrics import Metric
 
 from .activity import LayerActivity
 from .network import NetworkOutput
-from .readout import first_spike_steps, predict_by_count, predict_by_first
+from .readout import READOUTS, Readout, first_spike_steps
 
 TOGETHER = 32
 """Training batches that are measured at once."""
@@ -28,8 +28,9 @@ class SpikeMetrics(Metric):
     ``compute`` returns, with L layers and C classes:
 
     - ``loss``: mean over samples;
-    - ``accuracy_first``, ``accuracy_count``: share of samples whose label is the class that fires first, fires most;
-    - ``classC/accuracy_first``, ``classC/accuracy_count``: the same among the samples of one class, if there are any;
+    - ``accuracy_first``, ``accuracy_count``: share of samples whose label is the class that fires first, fires most,
+      and so on for every other readout;
+    - ``classC/accuracy_first``, …: the same among the samples of one class, if there are any;
     - ``spikes_per_sample``, ``layerL/spikes_per_sample``: spikes of all non-input neurons in the whole window;
     - ``decision_spikes``, ``layerL/decision_spikes``: of these, the ones up to and including the step of the sample's
       first output spike (all of them where no output neuron fires);
@@ -41,6 +42,7 @@ class SpikeMetrics(Metric):
     Args:
         layer_sizes: neurons of each spiking layer, first to last.
         classes: C, or 0 in a task without labels (no accuracies then).
+        readouts: the predictions that are counted, by name; those that are registered by default.
     """
 
     full_state_update = False
@@ -52,19 +54,20 @@ class SpikeMetrics(Metric):
     silent_L: Tensor
     saturated_L: Tensor
     support_C: Tensor
-    correct_first_C: Tensor
-    correct_count_C: Tensor
 
-    def __init__(self, layer_sizes: list[int], classes: int, **options: Any) -> None:
+    def __init__(
+        self, layer_sizes: list[int], classes: int, readouts: Mapping[str, Readout] | None = None, **options: Any
+    ) -> None:
         super().__init__(**options)
         self.layer_sizes, self.classes = layer_sizes, classes
+        self.readouts = dict(READOUTS if readouts is None else readouts)
         self._remembered: list[tuple[NetworkOutput, Tensor, float]] = []
         self.add_state("loss", torch.zeros((), dtype=torch.float64), "sum")
         for name in ("samples", "decision_steps"):
             self.add_state(name, torch.zeros((), dtype=torch.int64), "sum")
         for name in ("spikes_L", "decision_spikes_L", "silent_L", "saturated_L"):
             self.add_state(name, torch.zeros(len(layer_sizes), dtype=torch.int64), "sum")
-        for name in ("support_C", "correct_first_C", "correct_count_C"):
+        for name in ("support_C", *(f"correct_{readout}_C" for readout in self.readouts)):
             self.add_state(name, torch.zeros(classes, dtype=torch.int64), "sum")
         for k, size in enumerate(layer_sizes, 1):
             self.add_state(f"fired{k}_N", torch.zeros(size, dtype=torch.bool), "max")
@@ -97,11 +100,13 @@ class SpikeMetrics(Metric):
 
     def _count_correct(self, first_BN: Tensor, counts_BN: Tensor, label_B: Tensor) -> None:
         self.support_C += torch.bincount(label_B, minlength=self.classes)
-        for correct_C, predicted_B in (
-            (self.correct_first_C, predict_by_first(first_BN)),
-            (self.correct_count_C, predict_by_count(counts_BN)),
-        ):
-            correct_C += torch.bincount(label_B[predicted_B == label_B], minlength=self.classes)
+        for name, readout in self.readouts.items():
+            right_B = label_B[readout(first_BN, counts_BN) == label_B]
+            self._correct_C(name).add_(torch.bincount(right_B, minlength=self.classes))
+
+    def _correct_C(self, readout: str) -> Tensor:
+        """The samples of each class that a readout gets right."""
+        return getattr(self, f"correct_{readout}_C")
 
     def remember(self, output: NetworkOutput, label_B: Tensor, loss: float) -> None:
         """Add a training batch soon: many at once take much less time than one by one.
@@ -129,9 +134,8 @@ class SpikeMetrics(Metric):
         self.catch_up()
         samples = max(int(self.samples), 1)
         shown = {"loss": float(self.loss) / samples}
-        if self.classes:
-            shown["acc_first"] = int(self.correct_first_C.sum()) / samples
-            shown["acc_count"] = int(self.correct_count_C.sum()) / samples
+        for name in self.readouts if self.classes else ():
+            shown[f"acc_{name}"] = int(self._correct_C(name).sum()) / samples
         return shown | {"spikes": int(self.spikes_L.sum()) / samples}
 
     def sums(self) -> dict[str, Tensor]:
@@ -168,8 +172,8 @@ class SpikeMetrics(Metric):
             values[f"layer{k + 1}/silent_share"] = self.silent_L[k] / (n * size)
             values[f"layer{k + 1}/saturated_share"] = self.saturated_L[k] / (n * size)
             values[f"layer{k + 1}/dead_share"] = 1 - getattr(self, f"fired{k + 1}_N").double().mean()
-        for name in ("first", "count") if self.classes else ():
-            correct_C = getattr(self, f"correct_{name}_C")
+        for name in self.readouts if self.classes else ():
+            correct_C = self._correct_C(name)
             values[f"accuracy_{name}"] = correct_C.sum() / n
             for c in self.support_C.nonzero().flatten().tolist():
                 values[f"class{c}/accuracy_{name}"] = correct_C[c] / self.support_C[c]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
 
 from torch import Tensor
 
-Readout = Literal["first", "count"]
+from .registry import Registry
+
+Readout = Callable[[Tensor, Tensor], Tensor]
+"""From the first-spike steps [B, N] and the spike counts [B, N] of the output layer to a class for each sample [B]."""
+READOUTS: Registry[Readout] = Registry("readout")
 
 
 def first_spike_steps(spikes_TBN: Tensor) -> Tensor:
@@ -28,3 +32,7 @@ def predict_by_first(first_BN: Tensor) -> Tensor:
 def predict_by_count(counts_BN: Tensor) -> Tensor:
     """The class whose neuron fires most, argmax n_j; ties go to the lowest class."""
     return counts_BN.argmax(1)
+
+
+READOUTS.register("first")(lambda first_BN, counts_BN: predict_by_first(first_BN))
+READOUTS.register("count")(lambda first_BN, counts_BN: predict_by_count(counts_BN))

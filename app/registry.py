@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import TypeVar
 
 from .errors import UserError
@@ -85,3 +87,9 @@ class Registry(Mapping[str, T]):
 
     def __len__(self) -> int:
         return len(self._known)
+
+
+def import_all(package: str) -> None:
+    """Import every module of a package, so that what they register is known: a new file needs no list to stand in."""
+    for module in iter_modules(import_module(package).__path__):
+        import_module(f"{package}.{module.name}")

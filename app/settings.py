@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+import operator
+from dataclasses import Field, field, fields
 from typing import Any
+
+BOUNDS = {
+    "ge": (operator.ge, "at least", ">="),
+    "gt": (operator.gt, "greater than", ">"),
+    "le": (operator.le, "at most", "<="),
+    "lt": (operator.lt, "less than", "<"),
+}
+"""Bounds of a value: comparison, words, sign."""
 
 
 def setting(default: Any, meaning: str, compare: bool = True, key: str | None = None, **bounds: float) -> Any:
@@ -20,3 +29,35 @@ def setting(default: Any, meaning: str, compare: bool = True, key: str | None = 
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, compare=compare, metadata=metadata)
+
+
+def settings_of(owner: Any) -> list[Field]:
+    """The fields of a dataclass, or of its object, that are settings; the others are for those who write code."""
+    return [one for one in fields(owner) if "help" in one.metadata]
+
+
+def key_of(one: Field) -> str:
+    """The name of a setting in configuration files, behind its group."""
+    return one.metadata["key"] or one.name
+
+
+def within(value: Any, bounds: dict[str, float]) -> bool:
+    """Whether a number keeps its bounds; NaN keeps none."""
+    return all(BOUNDS[bound][0](value, limit) for bound, limit in bounds.items())
+
+
+def bounds_words(bounds: dict[str, float]) -> str:
+    """Bounds in words, e.g. ``at least 0 and less than 1``."""
+    return " and ".join(f"{BOUNDS[bound][1]} {limit}" for bound, limit in bounds.items())
+
+
+def check_settings(owner: Any) -> None:
+    """Refuse numbers out of bounds, as a dataclass of settings does when it is made.
+
+    Raises:
+        ValueError: names the field.
+    """
+    for one in settings_of(owner):
+        value, bounds = getattr(owner, one.name), one.metadata["bounds"]
+        if isinstance(value, int | float) and not within(value, bounds):
+            raise ValueError(f"{one.name}={value} is out of range: it must be {bounds_words(bounds)}")

@@ -89,9 +89,10 @@ class Case:
         if m["loss"] == "count":
             return count_loss(output.spikes_TBN, a["target_count"].float())
         if m["loss"] == "latency":
-            return latency_loss(*output[:2], a["label"], m["softmax_beta"], m["lambda_nospike"])
+            settings = {"beta_softmax": m["softmax_beta"], "lambda_no_spike": m["lambda_nospike"]}
+            return latency_loss(*output[:2], a["label"], **settings)
         target_TBN = a["target_spikes"].transpose(0, 1).float()
-        return spike_train_loss(*output[:2], target_TBN, m["kappa_exp"], m["kappa_extend"])
+        return spike_train_loss(*output[:2], target_TBN, kappa_exp=m["kappa_exp"], extend=m["kappa_extend"])
 
 
 @dataclass

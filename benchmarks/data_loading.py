@@ -9,35 +9,30 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from app.data.augmentation import Augmentation
 from app.data.base import EventDataModule
-from app.data.digits import DigitsDataModule
-from app.data.mnist import MNISTDataModule
 from app.data.mnist_files import find_files
-from app.data.nmnist import NMNISTDataModule
 from app.data.nmnist_files import find_folder
-from app.data.spike_trains import SpikeTrainsDataModule
+from app.data.task import Task
+from app.data.tasks.digits import Digits
+from app.data.tasks.mnist import MNIST
+from app.data.tasks.nmnist import NMNIST
+from app.data.tasks.spike_trains import SpikeTrains
 from app.errors import run_command
 
-Make = Callable[..., EventDataModule]
 
-
-def tasks(root: Path, cache: Path, mnist_val_samples: int) -> Iterator[tuple[str, Make | None]]:
-    """Name and constructor of each task, None where the files are missing."""
-    yield "digits", DigitsDataModule
+def tasks(root: Path, cache: Path, mnist_val_samples: int) -> Iterator[tuple[str, Task | None]]:
+    """Name and task, None where the files are missing."""
+    yield "digits", Digits()
     found = find_files(root, "train")
-    yield "mnist", (lambda **kw: MNISTDataModule(root, val_samples=mnist_val_samples, **kw)) if found else None
+    yield "mnist", MNIST(root=root, val_samples=mnist_val_samples) if found else None
     nmnist = next((f for f in (root, root / "NMNIST_small") if find_folder(f, "train")), None)
     for name, first in (("nmnist multi-spike", False), ("nmnist first event", True)):
-        yield name, (_nmnist(nmnist, cache, first) if nmnist else None)
-    yield "spike_trains", SpikeTrainsDataModule
-
-
-def _nmnist(root: Path, cache: Path, first_event_only: bool) -> Make:
-    return lambda **kw: NMNISTDataModule(root, cache, first_event_only=first_event_only, **kw)
+        yield name, NMNIST(root=nmnist, cache=cache, first_event_only=first) if nmnist else None
+    yield "spike_trains", SpikeTrains()
 
 
 def samples_per_second(data: EventDataModule, dense: bool, seconds: float) -> float:
@@ -67,14 +62,14 @@ def main(argv: list[str]) -> None:
     options = parser.parse_args(argv)
     print(f"{'task':20} {'samples':>8} {'load s':>8} {'events/sample':>14} {'events':>12} {'dense':>12}   samples/s")
     with tempfile.TemporaryDirectory() as cache:
-        for name, make in tasks(options.root, Path(cache), options.mnist_val_samples):
-            if make is None:
+        for name, task in tasks(options.root, Path(cache), options.mnist_val_samples):
+            if task is None:
                 print(f"{name:20} not under {options.root}")
                 continue
             shift = 0 if name == "spike_trains" else options.max_shift_pixels
             augmentation = Augmentation(options.event_dropout, shift, options.time_jitter_steps)
-            data = make(batch_size=options.batch_size, num_workers=options.num_workers, augmentation=augmentation)
-            _report(name, data, options.seconds)
+            loading = {"batch_size": options.batch_size, "num_workers": options.num_workers}
+            _report(name, EventDataModule(task, **loading, augmentation=augmentation), options.seconds)
 
 
 def _report(name: str, data: EventDataModule, seconds: float) -> None:

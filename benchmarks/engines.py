@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from app.events import SpikeEvents
-from app.losses.count import count_loss, target_counts
+from app.losses.count import count_loss
 from app.losses.latency import latency_loss
+from app.losses.targets import target_counts
 from app.network import Network
 from app.neuron.lif import Neuron, centre_bias
 from app.rules import Rule, activation, antlr, timing

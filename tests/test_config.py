@@ -8,7 +8,10 @@ import importlib.util
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -17,7 +20,7 @@ from omegaconf import OmegaConf
 
 from app.config import (
     CONFIGS,
-    Config,
+    components,
     from_dict,
     help_text,
     info_text,
@@ -25,9 +28,12 @@ from app.config import (
     to_dict,
     to_yaml,
 )
+from app.config.components import SLOTS
 from app.config.read import flatten
-from app.config.schema import keys, sections, value_of
+from app.config.schema import config_type, keys, sections, value_of
 from app.errors import UserError
+from app.losses import Loss
+from app.settings import setting
 
 FILES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
@@ -65,7 +71,7 @@ def test_every_file_holds_only_differences_and_says_what_it_is(name: str) -> Non
     assert path.read_text(encoding="utf-8").startswith("# ")
     values = OmegaConf.to_container(OmegaConf.load(path))
     assert isinstance(values, dict)
-    below = load_config([f"config={values.pop('_base_')}"]) if "_base_" in values else Config()
+    below = load_config([f"config={values.pop('_base_')}"]) if "_base_" in values else config_type()()
     config = load_config([f"config={name}"])
     for key, _ in flatten(values):
         assert key in ("task", "rule") or value_of(config, key) != value_of(below, key), key
@@ -256,17 +262,17 @@ def test_any_text_that_is_accepted_survives_a_file(tmp_path: Path, text: str) ->
         ("rule=timing loss=count", "the count loss has no timing gradient; use loss=latency or loss=spike_train"),
         ("task=spike_trains loss=count", "loss=count needs labels"),
         ("task=spike_trains loss=latency", "loss=latency needs labels"),
-        ("learning.variant=rnn", "learning.variant=rnn exists for rule=activation only"),
-        ("rule=timing learning.variant=slayer", "use learning.variant=srm"),
+        ("learning.variant=rnn", "learning.variant is a setting of rule=activation; leave it out with rule=antlr"),
+        ("rule=timing learning.variant=slayer", "leave it out with rule=timing"),
         ("learning.lambda_act=0 learning.lambda_tim=0", "no gradient; use learning.lambda_act=1"),
-        ("learning.lambda_act=0 loss=count", "no gradient; use learning.lambda_act=1"),
+        ("learning.lambda_act=0 loss=count", "learns nothing: the count loss has no timing gradient; use loss=latency"),
         ("neuron.beta_v=1", "no effect with neuron.beta_auto=true; use neuron.beta_auto=false"),
         ("neuron.beta_bias=1", "no effect with neuron.beta_auto=true"),
         ("neuron.beta_i=2", "no effect with neuron.beta_auto=true"),
         ("neuron.beta_auto=false", "neuron.beta_v is needed"),
         ("neuron.beta_auto=false neuron.beta_v=1", "neuron.beta_bias is needed"),
         ("network=[]", "network is empty"),
-        ("objective.min_target_spikes=2", "raise objective.max_target_spikes"),
+        ("loss=count objective.min_target_spikes=2", "raise objective.max_target_spikes"),
         ("loss=count objective.max_target_spikes=101", "more than one spike per step"),
         ("config=nmnist_activation neuron.max_spikes_per_neuron=1", "out of reach"),
         ("optim.momentum=0.9", "is for optim.name=sgd"),
@@ -278,7 +284,7 @@ def test_any_text_that_is_accepted_survives_a_file(tmp_path: Path, text: str) ->
         ("objective.label_smoothing=1", "objective.label_smoothing=1.0 is out of range"),
         ("init=target_rate init_bias_center=1", "has no effect with init=target_rate"),
         ("init_target_share=1", "init_target_share=1.0 is out of range"),
-        ("data.folds=5", "data.folds=5 is for task=nmnist"),
+        ("data.folds=5", "data.folds is a setting of task=nmnist; leave it out with task=digits"),
         ("task=nmnist data.fold=1", "needs the number of folds; add data.folds=5"),
         ("task=nmnist data.folds=5 data.fold=5", "data.fold=5 does not exist"),
         ("learning.min_slope=0", "learning.min_slope=0.0 is out of range: it must be greater than 0"),
@@ -310,7 +316,7 @@ def test_any_text_that_is_accepted_survives_a_file(tmp_path: Path, text: str) ->
         ("trainer.max_epochs=five", "the command line: trainer.max_epochs expects integer, got 'five'"),
         ("trainer.max_epochs=1.5", "trainer.max_epochs expects integer, got 1.5"),
         ("optim.name=lion", "optim.name expects one of adam, sgd, adamw, got 'lion'"),
-        ("task=[1,2]", "task expects one of digits, mnist, nmnist, spike_trains, got '[1,2]'"),
+        ("task=[1,2]", "task expects one of digits, mnist, fashion, nmnist, spike_trains, got '[1,2]'"),
         ("neuron.beta_auto=2", "neuron.beta_auto expects true or false, got 2"),
         ("network=64,fc10", "write network=[64,fc10]"),
         ("network=[[1]]", "network expects list of text or null"),
@@ -414,6 +420,199 @@ def test_files_that_are_not_there_or_not_readable(tmp_path: Path, monkeypatch: p
     assert "good.yaml cannot be read: Permission denied" in refusal("config=good", configs=tmp_path)
 
 
+# Components and their settings
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            "rule=timing learning.ste_alpha=0.5",
+            "learning.ste_alpha is a setting of rule=activation or rule=antlr; leave it out with rule=timing",
+        ),
+        (
+            "rule=timing learning.surrogate=rectangular",
+            "learning.surrogate is a setting of rule=activation or rule=antlr",
+        ),
+        (
+            "learning.surrogate=rectangular learning.ste_beta=1",
+            "learning.ste_beta is a setting of learning.surrogate=exponential; "
+            "leave it out with learning.surrogate=rectangular",
+        ),
+        (
+            "loss=count objective.beta_softmax=2",
+            "objective.beta_softmax is a setting of loss=latency; leave it out with",
+        ),
+        (
+            "objective.max_target_spikes=2",
+            "is a setting of loss=count or loss=spike_train; leave it out with loss=latency",
+        ),
+        ("data.input_rate=0.1", "data.input_rate is a setting of task=spike_trains; leave it out with task=digits"),
+        ("task=spike_trains data.val_samples=5", "leave it out with task=spike_trains"),
+    ],
+)
+def test_a_setting_of_what_was_not_chosen_is_refused(argv: str, message: str) -> None:
+    found = refusal(*argv.split(" "))
+    assert found.startswith("the command line: ")
+    assert message in found
+
+
+def test_the_named_file_is_read_as_strictly_and_what_it_builds_on_is_not(tmp_path: Path) -> None:
+    write(tmp_path, base="learning:\n  ste_alpha: 0.5\n", own="_base_: base\nrule: timing\nlearning:\n  ste_beta: 2\n")
+    assert "own.yaml: learning.ste_beta is a setting of rule=activation" in refusal("config=own", configs=tmp_path)
+    write(tmp_path, own="_base_: base\nrule: timing\n")
+    assert load_config(["config=own"], tmp_path).learning.ste_alpha == 0.5
+    assert load_config(["config=base", "rule=timing"], tmp_path).rule == "timing", "the command line changes the choice"
+
+
+def test_the_record_of_a_run_may_hold_settings_of_what_was_not_chosen(tmp_path: Path) -> None:
+    """An earlier version wrote every key; former names and missing keys are understood."""
+    values = to_dict(load_config(["config=spike_trains_timing"]))
+    assert values["learning"]["ste_alpha"] == 0.3
+    values["engine"], values["plugins"] = "numba", []
+    del values["config"], values["callbacks"], values["neuron"]["reset"]
+    path = tmp_path / "config.yaml"
+    path.write_text(OmegaConf.to_yaml(OmegaConf.create(values)), encoding="utf-8")
+    config = load_config([f"config={path}"])
+    assert (config.rule, config.engine, config.neuron.reset) == ("timing", "event_driven", "both")
+    assert from_dict(values) == config
+    with pytest.raises(UserError, match=r"the command line: learning\.ste_alpha is a setting of rule=activation"):
+        from_dict(values, ["learning.ste_alpha=0.4"])
+
+
+@pytest.mark.parametrize(
+    ("former", "present"), [("reference", "layerwise"), ("numba", "event_driven"), ("auto", "auto")]
+)
+def test_engines_are_known_by_their_former_names(former: str, present: str) -> None:
+    assert load_config([f"engine={former}"]).engine == present
+
+
+@pytest.fixture
+def registered() -> Iterator[None]:
+    """A loss with settings of its own, for one test."""
+    losses = SLOTS["loss"].registry
+
+    @losses.register("mine")
+    @dataclass(frozen=True)
+    class Mine(Loss):
+        label_smoothing: float = setting(0.25, "shared with the latency loss, but for the default", ge=0, lt=1)
+        depth: int = setting(3, "its own", ge=1)
+
+        def problems(self, config: Any) -> Iterator[str]:
+            if self.depth > config.time_steps:
+                yield f"objective.depth={self.depth} is too deep for time_steps={config.time_steps}"
+
+    yield
+    losses.remove("mine")
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_registered_loss_brings_its_settings_and_their_checks() -> None:
+    config = load_config(["loss=mine", "objective.depth=5"])
+    assert (config.component("loss").depth, config.component("loss").label_smoothing) == (5, 0.25)
+    assert load_config(["loss=mine", "objective.label_smoothing=0.5"]).component("loss").label_smoothing == 0.5
+    assert load_config([]).component("loss").label_smoothing == 0.0
+    assert keys()["objective.label_smoothing"].default is None, "its owners have defaults of their own"
+    assert "objective.depth expects integer, got 'x'" in refusal("loss=mine", "objective.depth=x")
+    assert "objective.depth=0 is out of range" in refusal("loss=mine", "objective.depth=0")
+    assert "too deep for time_steps=100" in refusal("loss=mine", "objective.depth=101")
+    assert "objective.depth is a setting of loss=mine; leave it out with loss=latency" in refusal("objective.depth=2")
+    assert "  with loss=mine\n" in help_text()
+    assert load_config(["loss=mine"]).readout == "first"
+
+
+@pytest.mark.usefixtures("registered")
+def test_the_same_key_must_mean_the_same() -> None:
+    @SLOTS["loss"].registry.register("other")
+    @dataclass(frozen=True)
+    class Other(Loss):
+        depth: float = setting(1.0, "another type", ge=1)
+
+    try:
+        message = refusal()
+    finally:
+        SLOTS["loss"].registry.remove("other")
+    assert message == (
+        "loss=other: its setting objective.depth is number >= 1, but that of loss=mine is integer >= 1; "
+        "give it another key="
+    )
+    assert load_config([]).loss == "latency"
+
+
+# Plugins
+
+PLUGIN = """
+from dataclasses import dataclass
+from app.losses import LOSSES, Loss
+from app.settings import setting
+
+@LOSSES.register("{name}")
+@dataclass(frozen=True)
+class Plugged(Loss):
+    {name}_depth: int = setting(3, "its own", ge=1)
+"""
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A file that registers loss=plugged, forgotten after the test."""
+    monkeypatch.setattr(components, "_loaded", {})
+    path = tmp_path / "plugged.py"
+    path.write_text(PLUGIN.format(name="plugged"))
+    yield path
+    with contextlib.suppress(KeyError):
+        SLOTS["loss"].registry.remove("plugged")
+
+
+def test_a_plugin_brings_a_loss_whose_settings_are_typed(plugin: Path) -> None:
+    config = load_config(["loss=plugged", "objective.plugged_depth=4", f"plugins=[{plugin}]"])
+    assert (config.loss, config.component("loss").plugged_depth, config.plugins) == ("plugged", 4, [str(plugin)])
+    assert load_config(["loss=plugged", f"plugins=[{plugin}]"]).objective.plugged_depth == 3, "imported once"
+    assert "objective.plugged_depth" in (info_text([f"plugins=[{plugin}]", "--help"]) or "")
+
+
+def test_a_file_may_name_plugins(plugin: Path, tmp_path: Path) -> None:
+    write(tmp_path, own=f"plugins: [{plugin}]\nloss: plugged\nobjective:\n  plugged_depth: 7\n")
+    assert load_config(["config=own"], tmp_path).component("loss").plugged_depth == 7
+
+
+def test_a_checkpoint_and_a_record_never_run_plugins_by_themselves(plugin: Path, tmp_path: Path) -> None:
+    config = load_config(["loss=plugged", f"plugins=[{plugin}]"])
+    stored, text = to_dict(config), to_yaml(config)
+    write(tmp_path, record=text)
+    components._loaded.clear()
+    SLOTS["loss"].registry.remove("plugged")
+    expected = (
+        rf"made with plugins=\[{plugin}\], Python code that runs only if you name it; .* add plugins=\[{plugin}\]"
+    )
+    with pytest.raises(UserError, match=f"the checkpoint was {expected}"):
+        from_dict(stored)
+    assert re.search(expected, refusal("config=record", configs=tmp_path))
+    assert "plugged" not in SLOTS["loss"].registry
+    assert from_dict(stored, [f"plugins=[{plugin}]"]) == load_config(["config=record", f"plugins=[{plugin}]"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "FileNotFoundError: there is no such file"),
+        ("x = 1\ny = 1 / 0\n", "ZeroDivisionError in line 2: division by zero"),
+        ("def f(:\n", "SyntaxError"),
+        (PLUGIN.format(name="latency"), "ValueError in line 6: loss 'latency' exists already"),
+        (PLUGIN.format(name="half") + "\nraise RuntimeError('no')\n", "RuntimeError in line 11: no"),
+    ],
+)
+def test_a_plugin_that_cannot_be_imported_is_named(text: str | None, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.py"
+    if text is not None:
+        path.write_text(text)
+    found = refusal(f"plugins=[{path}]")
+    assert f"plugins={path} cannot be imported: {message}" in found
+    assert "half" not in SLOTS["loss"].registry
+    assert "plugins expects list of text" in refusal("plugins=a.py")
+    assert "write plugins=[a.py]" in refusal("plugins=a.py")
+
+
 # Help
 
 
@@ -448,8 +647,10 @@ def test_trainer_keys_are_lightnings() -> None:
     assert ours <= names
 
 
-def test_start_up_needs_neither_torch_nor_lightning() -> None:
-    code = "import sys, app.config; sys.exit(bool({'torch', 'lightning', 'numpy', 'wandb'} & set(sys.modules)))"
+def test_start_up_needs_neither_lightning_nor_matplotlib() -> None:
+    """Components come with torch, but what takes longest to import waits until the settings are known to be good."""
+    heavy = {"lightning", "torchmetrics", "matplotlib", "sklearn", "tonic", "wandb"}
+    code = f"import sys, app.config; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=CONFIGS.parent, check=False).returncode == 0
 
 

@@ -207,7 +207,7 @@ run_command(lambda argv: {call} and 0)
 """
 READERS = {
     "idx": ("from app.data.idx import read_idx", "read_idx(Path(argv[0]), (28, 28)) is None"),
-    "nmnist": ("from app.data.nmnist import NMNISTDataModule", "NMNISTDataModule(argv[0], 'cache').setup('fit')"),
+    "nmnist": ("from app.data.tasks.nmnist import NMNIST", "NMNIST(argv[0], 'cache').load_train_val(300, 0)"),
     "archive": ("from app.data.nmnist_files import unpack", "unpack(Path(argv[0]), Path('.'), 'Train')"),
     "golden": ("from app.verify import main", "main(argv)"),
     "checkpoint": ("from app.checkpoint import read_checkpoint", "read_checkpoint(Path(argv[0]), True)"),

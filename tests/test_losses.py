@@ -1,15 +1,18 @@
 """Losses against their printed gradients, in float64."""
 
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from app.events import Batch
-from app.losses.count import count_loss, target_counts
+from app.losses import LOSSES
+from app.losses.count import count_loss
 from app.losses.latency import latency_loss, plain_latency_loss
-from app.losses.objective import Objective
 from app.losses.silent import silent_neuron_penalty
 from app.losses.spike_train import even_trains, spike_train_loss, trace_kernel
+from app.losses.targets import target_counts
 from app.readout import decision_steps, first_spike_steps, predict_by_count, predict_by_first
 
 T, B, N = 30, 5, 4
@@ -38,11 +41,12 @@ def test_count_loss():
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_the_compiled_latency_loss_equals_the_plain_one(smoothing):
     results = []
-    for loss_of in (plain_latency_loss, latency_loss):
+    settings = {"beta_softmax": 0.5, "lambda_no_spike": 0.1, "label_smoothing": smoothing}
+    for loss_of in (lambda *args: plain_latency_loss(*args, *settings.values()), partial(latency_loss, **settings)):
         spikes, times, label = (x.detach().float() if x.is_floating_point() else x for x in channels())
         spikes.requires_grad_()
         times.requires_grad_()
-        loss = loss_of(spikes, times, label, 0.5, 0.1, smoothing)
+        loss = loss_of(spikes, times, label)
         (3 * loss).backward()
         results.append((loss.detach(), spikes.grad, times.grad))
     assert (results[0][1] != 0).any()
@@ -76,13 +80,14 @@ def test_latency_loss():
 def test_label_smoothing_is_that_of_torch_in_value_and_gradient():
     spikes, times, label = channels()
     first = first_spike_steps(spikes.detach())
-    Objective("latency", beta_softmax=0.5, lambda_no_spike=0, label_smoothing=0.2)(
-        spikes, times, Batch(None, label)
-    ).backward()
+    loss = LOSSES["latency"](beta_softmax=0.5, lambda_no_spike=0, label_smoothing=0.2)
+    loss(spikes, times, Batch(None, label)).backward()
     z = torch.where(first < T, 0.5 * (T - first), 0.0).double().requires_grad_()
     expected = F.cross_entropy(z, label, label_smoothing=0.2)
     expected.backward()
-    assert float(latency_loss(spikes, times, label, 0.5, 0, 0.2)) == pytest.approx(float(expected))
+    assert float(
+        latency_loss(spikes, times, label, beta_softmax=0.5, lambda_no_spike=0, label_smoothing=0.2)
+    ) == pytest.approx(float(expected))
     expected_t = torch.zeros(T + 1, B, N).double().scatter_(0, first[None], -0.5 * z.grad[None])[:T]
     torch.testing.assert_close(times.grad, expected_t)
     assert not torch.allclose(z.grad, torch.autograd.grad(F.cross_entropy(z, label), z)[0])
@@ -92,7 +97,7 @@ def test_label_smoothing_is_that_of_torch_in_value_and_gradient():
 def test_spike_train_loss(kappa_exp):
     spikes, times, _ = channels(rate=0.2)
     target = (torch.rand(T, B, N, generator=torch.Generator().manual_seed(5)) < 0.1).double()
-    loss = spike_train_loss(spikes, times, target, kappa_exp)
+    loss = spike_train_loss(spikes, times, target, kappa_exp=kappa_exp)
     loss.backward()
     kappa = [kappa_exp**k for k in range(T) if kappa_exp**k > 1e-6]
     assert trace_kernel(kappa_exp, T).tolist() == pytest.approx(kappa)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from app.events import Batch, SpikeEvents
-from app.losses.objective import Objective
+from app.losses import LOSSES
 from app.network import Network
 from app.neuron.lif import Neuron
 from app.neuron.surrogate import Exponential, Rectangular
@@ -27,7 +27,6 @@ NETWORKS = {
     "conv": ["2x6x6", "conv4c3", "apool2", "conv3c3", "flatten", "fc4"],
     "maxpool": ["2x6x6", "conv4c3", "mpool2", "flatten", "fc8", "fc4"],
 }
-LOSSES = ("count", "spike_train", "latency")
 PAIRS = [(rule, loss) for rule in RULES for loss in LOSSES if (rule, loss) != ("timing", "count")]
 
 
@@ -53,7 +52,8 @@ def test_every_allowed_pair_gives_every_parameter_a_gradient(rule, loss, spec):
     batch = batch_for(network)
     output = network(batch.events)
     assert all(0 < int(a.totals_TB.sum()) < a.dense_spikes().numel() for a in output.layers)
-    Objective(loss, max_target_spikes=3, min_target_spikes=1, beta_softmax=0.2)(*output[:2], batch).backward()
+    settings = {"beta_softmax": 0.2} if loss == "latency" else {"max_target_spikes": 3, "min_target_spikes": 1}
+    LOSSES[loss](**settings)(*output[:2], batch).backward()
     for name, parameter in network.named_parameters():
         assert torch.isfinite(parameter.grad).all(), name
         if (rule.split("-")[0], loss) != ("activation", "latency"):
@@ -63,7 +63,7 @@ def test_every_allowed_pair_gives_every_parameter_a_gradient(rule, loss, spec):
 def test_timing_with_count_has_no_gradient_at_all():
     network = lively(NETWORKS["dense"], timing())
     batch = batch_for(network)
-    Objective("count")(*network(batch.events)[:2], batch).backward()
+    LOSSES["count"]()(*network(batch.events)[:2], batch).backward()
     assert all(p.grad.norm() == 0 for p in network.parameters())
 
 
@@ -72,14 +72,14 @@ def test_antlr_is_the_sum_of_both_rules_at_the_output_layer():
     for name in ("activation", "timing", "antlr"):
         network = lively(["12", "fc4"], RULES[name])
         batch = batch_for(network)
-        Objective("spike_train", 3, 1)(*network(batch.events)[:2], batch).backward()
+        LOSSES["spike_train"](3, 1)(*network(batch.events)[:2], batch).backward()
         gradients[name] = network.spiking[0].weight.grad
     torch.testing.assert_close(gradients["antlr"], gradients["activation"] + gradients["timing"])
 
 
 def test_gradients_accumulate():
     network = lively(NETWORKS["dense"], antlr())
-    batch, objective = batch_for(network), Objective("latency")
+    batch, objective = batch_for(network), LOSSES["latency"]()
     objective(*network(batch.events)[:2], batch).backward()
     once = [p.grad.clone() for p in network.parameters()]
     objective(*network(batch.events)[:2], batch).backward()

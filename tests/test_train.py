@@ -277,16 +277,16 @@ def test_a_finite_gradient_whose_norm_overflows_is_clipped_to_the_norm(monkeypat
 
 def test_a_loss_that_is_not_finite_stops_the_run_with_a_message(monkeypatch, capsys):
     argv = [*FAST, "rule=activation", "objective.max_target_spikes=30", "out=o", "trainer.precision=32-true"]
-    from app.losses.objective import Objective
+    from app.losses.count import Count
 
-    call = Objective.__call__
+    call = Count.__call__
     calls = []
 
     def poisoned(self, *args):
         calls.append(1)
         return call(self, *args) * (float("nan") if len(calls) == 5 else 1.0)
 
-    monkeypatch.setattr(Objective, "__call__", poisoned)
+    monkeypatch.setattr(Count, "__call__", poisoned)
     code, message = exit_of(train.main, argv, monkeypatch, capsys)
     assert code == 1
     assert "the loss, at layer 2 (the output), is not finite in epoch 0, step 4; likely cause: " in message

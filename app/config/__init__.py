@@ -19,6 +19,8 @@ from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 
 from ..errors import UserError
 from .check import complete, fill_choices
+from .components import SLOTS, load_plugins, not_loaded
+from .groups import Config
 from .help import help_text
 from .read import (
     COMMAND_LINE,
@@ -34,32 +36,11 @@ from .read import (
     parse_arguments,
     read_layers,
 )
-from .schema import (
-    Config,
-    DataConfig,
-    Key,
-    LearningConfig,
-    NeuronConfig,
-    ObjectiveConfig,
-    OptimConfig,
-    ProbesConfig,
-    TrackingConfig,
-    TrainerConfig,
-    keys,
-    sections,
-)
+from .schema import Key, config_type, keys, misplaced, sections
 
 __all__ = [
     "CONFIGS",
     "Config",
-    "DataConfig",
-    "LearningConfig",
-    "NeuronConfig",
-    "ObjectiveConfig",
-    "OptimConfig",
-    "ProbesConfig",
-    "TrackingConfig",
-    "TrainerConfig",
     "from_dict",
     "help_text",
     "info_text",
@@ -89,11 +70,13 @@ def load_config(argv: Sequence[str], configs: Path = CONFIGS) -> Config:
 
 def from_dict(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
     """The configuration that :func:`to_dict` once wrote, e.g. into a checkpoint, changed by ``key=value`` arguments."""
-    arguments = parse_arguments(overrides)
+    arguments = _arguments(overrides)
     if "config" in arguments:
         raise UserError("config= cannot be combined with a checkpoint, which holds its own settings; leave it out")
+    _refuse_plugins(values.get("plugins"), "the checkpoint")
     stored = {name: value for name, value in flatten(values) if name != "config"}
-    config = _build([Layer("the checkpoint", stored), Layer(COMMAND_LINE, arguments)])
+    command_line = Layer(COMMAND_LINE, arguments)
+    config = _build([Layer("the checkpoint", stored), command_line], [command_line])
     config.config = values.get("config")
     return config
 
@@ -113,6 +96,7 @@ def to_yaml(config: Config) -> str:
 def info_text(argv: Sequence[str], configs: Path = CONFIGS) -> str | None:
     """What ``--help`` or ``--print-config``, anywhere among the arguments, prints; None if neither is there."""
     if HELP in argv or SHORT_HELP in argv:
+        load_plugins(_named_plugins(argv))
         return help_text()
     if PRINT_CONFIG not in argv:
         return None
@@ -122,14 +106,76 @@ def info_text(argv: Sequence[str], configs: Path = CONFIGS) -> str | None:
 
 
 def _load(argv: Sequence[str], configs: Path) -> tuple[Config, list[Layer]]:
-    arguments = parse_arguments(argv)
+    arguments = _arguments(argv)
     given = arguments.pop("config", None)
-    command_line = Layer(COMMAND_LINE, arguments)
-    path = find_file(given, configs) if given else _default_file(command_line, configs)
-    layers = [*(read_layers(path) if path else []), command_line]
-    config = _build(layers)
+    path = find_file(given, configs) if given else _default_file(Layer(COMMAND_LINE, arguments), configs)
+    files = read_layers(path) if path else []
+    for file in files:
+        _load_plugins_of(file, is_overridden="plugins" in arguments)
+    command_line = Layer(COMMAND_LINE, {name: value for name, value in _arguments(argv).items() if name != "config"})
+    layers = [*files, command_line]
+    config = _build(layers, _strict(layers))
     config.config = given or (path.stem if path else None)
     return config, layers
+
+
+def _arguments(argv: Sequence[str]) -> dict[str, Any]:
+    """The arguments as the components of all plugins among them understand them."""
+    load_plugins(_named_plugins(argv))
+    return parse_arguments(argv)
+
+
+def _named_plugins(argv: Sequence[str]) -> list[str]:
+    """The value of ``plugins=`` on the command line."""
+    own = [argument for argument in argv if argument.removeprefix("--").partition("=")[0].strip() == "plugins"]
+    value = parse_arguments(own).get("plugins")
+    return _texts("plugins", value, COMMAND_LINE)
+
+
+def _texts(name: str, value: Any, source: str) -> list[str]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise UserError(f"{source}: {name} expects list of text, got {brief(value)}{_list_hint(keys()[name], value)}")
+    return value
+
+
+def _load_plugins_of(file: Layer, is_overridden: bool) -> None:
+    """Import what a file of settings names, unless it is the record of a run, which runs nothing by itself."""
+    plugins = _texts("plugins", file.values.get("plugins"), file.source)
+    if _is_record(file):
+        _refuse_plugins(plugins, file.source)
+    elif not is_overridden:
+        load_plugins(plugins)
+
+
+def _refuse_plugins(plugins: Any, source: str) -> None:
+    """Refuse a record that needs code which the command line does not name: reading it runs none.
+
+    Raises:
+        UserError: names the argument to add.
+    """
+    if missing := not_loaded(_texts("plugins", plugins, source)):
+        raise UserError(
+            f"{source} was made with plugins=[{','.join(plugins)}], Python code that runs only if you name it; "
+            f"if you trust it, add plugins=[{','.join(missing)}]"
+        )
+
+
+def _is_record(file: Layer) -> bool:
+    """Whether a file holds every setting of a run, as the ``config.yaml`` of its folder does."""
+    return {"task", "rule", "network", "out", "optim.lr", "trainer.max_epochs", "tracking.mode"} <= set(file.values)
+
+
+def _strict(layers: Sequence[Layer]) -> list[Layer]:
+    """The layers whose settings must all have a meaning: the command line, and the file that it takes as it is.
+
+    Files that a file builds on, and a file whose choice of components the command line changes, may hold more.
+    """
+    *files, command_line = layers
+    if not files or _is_record(files[-1]) or set(SLOTS) & set(command_line.values):
+        return [command_line]
+    return [files[-1], command_line]
 
 
 def _default_file(command_line: Layer, configs: Path) -> Path | None:
@@ -138,20 +184,24 @@ def _default_file(command_line: Layer, configs: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _build(layers: Sequence[Layer]) -> Config:
+def _build(layers: Sequence[Layer], strict: Sequence[Layer]) -> Config:
     tree = _tree(layers)
     chosen = fill_choices(_select(tree, ("task", "rule", *CHOICES)))
     for name in CHOICES:
         tree[name] = getattr(chosen, name)
     try:
-        return complete(OmegaConf.to_object(tree))  # type: ignore[arg-type]
+        config: Config = OmegaConf.to_object(tree)  # type: ignore[assignment]
     except (OmegaConfBaseException, RecursionError) as error:
         raise _unresolved(error) from None
+    for layer in strict:
+        for problem in misplaced(config, layer.values):
+            raise UserError(f"{layer.source}: {problem}")
+    return complete(config)
 
 
 def _select(tree: DictConfig, names: Iterable[str]) -> Config:
     try:
-        return Config(**{name: tree[name] for name in names})
+        return config_type()(**{name: tree[name] for name in names})
     except (OmegaConfBaseException, RecursionError) as error:
         raise _unresolved(error) from None
 
@@ -162,7 +212,7 @@ def _unresolved(error: Exception) -> UserError:
 
 
 def _tree(layers: Sequence[Layer]) -> DictConfig:
-    tree = OmegaConf.structured(Config)
+    tree = OmegaConf.structured(config_type())
     for source, values in layers:
         for name, value in values.items():
             _put(tree, name, value, source)
@@ -176,12 +226,19 @@ def _put(tree: DictConfig, name: str, value: Any, source: str) -> None:
     refusal = UserError(f"{source}: {name} expects {key.expected}, got {brief(value)}{_list_hint(key, value)}")
     if not _is_plain(key, value):
         raise refusal
+    value = _present(name, value)
     try:
         OmegaConf.update(tree, name, value)
     except GrammarParseError:
         raise UserError(f"{source}: {name}={brief(value)} holds a malformed reference ${{...}}: mend it") from None
     except (OmegaConfBaseException, ValueError, TypeError, OverflowError):
         raise refusal from None
+
+
+def _present(name: str, value: Any) -> Any:
+    """A component under its present name, where a former one was given."""
+    registry = SLOTS[name].registry if name in SLOTS else {}
+    return registry.name_of(registry[value]) if isinstance(value, str) and value in registry else value
 
 
 def _is_plain(key: Key, value: Any) -> bool:

@@ -10,17 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .schema import BOUNDS, Config, Key, LossName, keys, value_of
+from ..settings import within
+from .components import SLOTS, chosen_names, make
+from .schema import Config, Key, keys, value_of
 
-TIME_STEPS = {"digits": 100, "mnist": 100, "nmnist": 300, "spike_trains": 100}
-NETWORKS = {
-    "digits": ["64", "fc200", "fc10"],
-    "mnist": ["784", "fc800", "fc10"],
-    "nmnist": ["2x34x34", "flatten", "fc800", "fc10"],
-    "spike_trains": ["100", "fc100", "fc10"],
-}
-PIXELS = {"digits": 8, "mnist": 28, "nmnist": 34}
-"""Rows and columns of the tasks that have images."""
 LARGEST_INTEGER = 2**32 - 1
 PROJECT_FORBIDS = set("/\\#?%:")
 """Characters that Weights & Biases refuses in a project's name."""
@@ -35,8 +28,8 @@ def complete(config: Config) -> Config:
     for key in keys().values():
         _check_value(key, value_of(config, key.name))
     fill_names(fill_choices(config))
-    problems = (_rule_problems, _neuron_problems, _target_problems, _optim_problems, _data_problems, _trainer_problems)
-    for problem in chain.from_iterable(find(config) for find in (*problems, _tracking_problems)):
+    problems = (_rule_problems, _neuron_problems, _component_problems, _optim_problems, _augmentation_problems)
+    for problem in chain.from_iterable(find(config) for find in (*problems, _trainer_problems, _tracking_problems)):
         raise UserError(problem)
     return config
 
@@ -44,9 +37,10 @@ def complete(config: Config) -> Config:
 def fill_choices(config: Config) -> Config:
     """Replace every null that stands for a choice by task, rule or loss; the same object is returned."""
     config.loss = config.loss or _usual_loss(config)
-    config.readout = config.readout or ("count" if config.loss == "count" else "first")
-    config.time_steps = TIME_STEPS[config.task] if config.time_steps is None else config.time_steps
-    config.network = list(NETWORKS[config.task]) if config.network is None else config.network
+    task, loss = SLOTS["task"].registry[config.task], SLOTS["loss"].registry[config.loss]
+    config.readout = config.readout or loss.usual_readout
+    config.time_steps = task.usual_time_steps if config.time_steps is None else config.time_steps
+    config.network = list(task.usual_network) if config.network is None else config.network
     return config
 
 
@@ -58,10 +52,9 @@ def fill_names(config: Config) -> Config:
     return config
 
 
-def _usual_loss(config: Config) -> LossName:
-    if config.task == "spike_trains":
-        return "spike_train"
-    return "count" if config.rule == "activation" else "latency"
+def _usual_loss(config: Config) -> str:
+    of_task, rule = SLOTS["task"].registry[config.task].usual_loss, SLOTS["rule"].registry[config.rule]
+    return of_task or ("latency" if rule().learns_from_times else "count")
 
 
 def _check_value(key: Key, value: Any) -> None:
@@ -91,34 +84,33 @@ def _check_number(key: Key, value: float) -> None:
         raise UserError(f"{key.name}={value} is not finite: give an ordinary number")
     if isinstance(value, int) and abs(value) > LARGEST_INTEGER:
         raise UserError(f"{key.name} is too large: integers go up to {LARGEST_INTEGER}")
-    if not all(BOUNDS[bound][0](value, limit) for bound, limit in key.bounds.items()):
+    if not within(value, key.bounds):
         raise UserError(f"{key.name}={value} is out of range: it must be {key.range}")
 
 
 def _rule_problems(config: Config) -> Iterator[str]:
-    rule, learning = config.rule, config.learning
-    if config.task == "spike_trains" and config.loss != "spike_train":
-        yield f"loss={config.loss} needs labels, which task=spike_trains does not have; use loss=spike_train"
-    if rule == "timing" and config.loss == "count":
+    rule, loss = config.component("rule"), config.component("loss")
+    if loss.needs_labels and not config.has_labels:
+        usual = SLOTS["task"].registry[config.task].usual_loss
+        yield f"loss={config.loss} needs labels, which task={config.task} does not have; use loss={usual}"
+    if rule.asks_for("error_S", "error_t") and not learns(rule, loss):
+        missing = "timing" if rule.learns_from_times else "activation"
+        usable = [name for name, other in SLOTS["loss"].registry.items() if learns(rule, other)]
         yield (
-            "loss=count with rule=timing learns nothing: the count loss has no timing gradient; "
-            "use loss=latency or loss=spike_train"
+            f"loss={config.loss} with rule={config.rule} learns nothing: the {config.loss} loss has no {missing} "
+            f"gradient; use loss={' or loss='.join(usable)}"
         )
-    if rule != "activation" and learning.variant != "srm":
+    if config.objective.spike_cost and not rule.learns_from_spikes:
         yield (
-            f"learning.variant={learning.variant} exists for rule=activation only; "
-            f"use learning.variant=srm with rule={rule}"
+            f"objective.spike_cost={config.objective.spike_cost:g} has no effect on a rule without an activation-based "
+            f"error; use objective.spike_cost=0 with rule={config.rule} and its settings"
         )
-    if config.objective.spike_cost and (rule == "timing" or (rule == "antlr" and learning.lambda_act == 0)):
-        yield (
-            f"objective.spike_cost={config.objective.spike_cost:g} has no effect without an activation-based error; "
-            "use objective.spike_cost=0 with rule=timing or learning.lambda_act=0"
-        )
-    if rule == "antlr" and learning.lambda_act == 0 and (learning.lambda_tim == 0 or config.loss == "count"):
-        yield (
-            f"learning.lambda_act=0 with learning.lambda_tim={learning.lambda_tim:g} and loss={config.loss} leaves "
-            "no gradient; use learning.lambda_act=1"
-        )
+
+
+def learns(rule: Any, loss: Any) -> bool:
+    """Whether a rule gets a gradient from a loss."""
+    from_spikes = rule.learns_from_spikes and loss.has_activation_gradient
+    return from_spikes or (rule.learns_from_times and loss.has_timing_gradient)
 
 
 def _neuron_problems(config: Config) -> Iterator[str]:
@@ -142,20 +134,14 @@ def _neuron_problems(config: Config) -> Iterator[str]:
         yield "network is empty: give the input shape and at least one layer, e.g. network=[64,fc200,fc10]"
 
 
-def _target_problems(config: Config) -> Iterator[str]:
-    objective, most = config.objective, config.neuron.max_spikes_per_neuron
-    wanted = f"objective.max_target_spikes={objective.max_target_spikes}"
-    if objective.min_target_spikes > objective.max_target_spikes:
-        yield (
-            f"objective.min_target_spikes={objective.min_target_spikes} is larger than {wanted}: the label's neuron "
-            "would be told to fire less than the others; raise objective.max_target_spikes"
-        )
-    if config.loss == "latency" or config.task == "spike_trains":
-        return
-    if objective.max_target_spikes > (config.time_steps or 0):
-        yield f"{wanted} is more than one spike per step; use at most time_steps={config.time_steps}"
-    if most is not None and objective.max_target_spikes > most:
-        yield f"{wanted} is out of reach with neuron.max_spikes_per_neuron={most}; raise the latter or lower the former"
+def _component_problems(config: Config) -> Iterator[str]:
+    """What the chosen components find wrong, each beside what it constrains."""
+    for key, names in chosen_names(config).items():
+        slot = SLOTS[key]
+        for name in names if slot.group else ():
+            component = make(slot, name, value_of(config, slot.group))
+            if hasattr(component, "problems"):
+                yield from component.problems(config)
 
 
 def _optim_problems(config: Config) -> Iterator[str]:
@@ -174,35 +160,9 @@ def _optim_problems(config: Config) -> Iterator[str]:
         )
 
 
-def _data_problems(config: Config) -> Iterator[str]:
-    data = config.data
-    yield from chain(_augmentation_problems(config), _fold_problems(config))
-    if config.task not in ("digits", "mnist"):
-        return
-    if data.latency_min_steps > data.latency_max_steps:
-        yield (
-            f"data.latency_min_steps={data.latency_min_steps} is larger than "
-            f"data.latency_max_steps={data.latency_max_steps}: bright pixels fire first, so lower the former"
-        )
-    if data.latency_max_steps >= (config.time_steps or 0):
-        yield (
-            f"data.latency_max_steps={data.latency_max_steps} is past the last of time_steps={config.time_steps}; "
-            "lower it or raise time_steps"
-        )
-
-
-def _fold_problems(config: Config) -> Iterator[str]:
-    data = config.data
-    if data.folds is not None and config.task != "nmnist":
-        yield f"data.folds={data.folds} is for task=nmnist; use data.folds=null with task={config.task}"
-    elif data.folds is None and data.fold:
-        yield f"data.fold={data.fold} needs the number of folds; add data.folds=5"
-    elif data.folds is not None and data.fold >= data.folds:
-        yield f"data.fold={data.fold} does not exist: data.folds={data.folds} are counted from 0"
-
-
 def _augmentation_problems(config: Config) -> Iterator[str]:
-    data, pixels = config.data, PIXELS.get(config.task, 0)
+    data, shape = config.data, config.component("task").input_shape
+    pixels = min(shape[1:]) if len(shape) == 3 else 0
     if data.time_jitter_steps >= (config.time_steps or 0):
         yield (
             f"data.time_jitter_steps={data.time_jitter_steps} is longer than the window of "

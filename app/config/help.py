@@ -32,10 +32,22 @@ def help_text() -> str:
     abouts = {"": "The run", **sections()}
     for section, about in abouts.items():
         lines += ["", f"{section + ': ' if section else ''}{about.rstrip('.')}"]
-        for key in keys().values():
-            if key.name.rpartition(".")[0] == section:
-                lines += _row(key.name, key.type, value_text(key.default), _meaning(key))
+        its = [key for key in keys().values() if key.name.rpartition(".")[0] == section]
+        for owners in dict.fromkeys(key.owners for key in its):
+            lines += _heading(owners)
+            for key in its:
+                if key.owners == owners:
+                    lines += _row(key.name, key.type, value_text(key.default), _meaning(key))
     return "\n".join(lines) + "\n"
+
+
+def _heading(owners: tuple[tuple[str, str], ...]) -> Iterator[str]:
+    """The components whose settings follow: ``task=digits, mnist``; nothing for settings of every run."""
+    by_slot: dict[str, list[str]] = {}
+    for slot, name in owners:
+        by_slot.setdefault(slot, []).append(name)
+    if by_slot:
+        yield "  with " + " or ".join(f"{slot}={', '.join(names)}" for slot, names in by_slot.items())
 
 
 def value_text(value: Any) -> str:

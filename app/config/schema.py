@@ -1,213 +1,27 @@
-"""Every setting of the application: key, type, default, meaning and range, each written once.
+"""All settings of a run: those of every run and those of every component that can be chosen.
 
-:mod:`app.config` fills these dataclasses from a file and the command line, :mod:`app.config.help` prints them.
+:mod:`app.config` fills them from a file and the command line, :mod:`app.config.help` prints them.
 """
-
-# ruff: noqa: RUF009 - setting() is dataclasses.field() and makes a new default for every object
 
 from __future__ import annotations
 
-import operator
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
 from functools import cache
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from ..errors import UserError
+from ..settings import BOUNDS, bounds_words
 from ..settings import setting as key
+from .components import SLOTS, Setting, Slot, chosen_names, owned_settings
+from .groups import Config, DataConfig, LearningConfig, ObjectiveConfig, ProbesConfig, value_of
 
-Task = Literal["digits", "mnist", "nmnist", "spike_trains"]
-RuleName = Literal["activation", "timing", "antlr"]
-LossName = Literal["count", "spike_train", "latency"]
-ReadoutName = Literal["first", "count"]
+__all__ = ["Config", "Key", "config_type", "keys", "misplaced", "owners_text", "sections", "type_words", "value_of"]
 
-BOUNDS = {
-    "ge": (operator.ge, "at least", ">="),
-    "gt": (operator.gt, "greater than", ">"),
-    "le": (operator.le, "at most", "<="),
-    "lt": (operator.lt, "less than", "<"),
-}
-"""Bounds of a value: comparison, words, sign."""
-
-
-@dataclass
-class NeuronConfig:
-    """The neuron model."""
-
-    alpha_v: float = key(0.99, "share of the membrane potential that is left after one step", ge=0, le=1)
-    alpha_i: float = key(0.99, "share of the synaptic current that is left after one step", ge=0, le=1)
-    beta_auto: bool = key(True, "choose the three betas so that one spike through weight 1 just reaches the threshold")
-    beta_i: float = key(1.0, "synaptic current per weighted input spike; with beta_auto=false", gt=0)
-    beta_v: float | None = key(None, "membrane potential per synaptic current; with beta_auto=false", gt=0)
-    beta_bias: float | None = key(None, "membrane potential per bias; with beta_auto=false", gt=0)
-    threshold: float = key(1.0, "membrane potential at which a neuron fires", gt=0)
-    reset: Literal["both", "potential", "subtract"] = key(
-        "both", "what a spike resets: potential and current, the potential alone, or it takes the threshold from V"
-    )
-    max_spikes_per_neuron: int | None = key(None, "a neuron fires at most so often per sample; null = no limit", ge=1)
-
-
-@dataclass
-class LearningConfig:
-    """Credit assignment."""
-
-    variant: Literal["srm", "rnn", "slayer"] = key(
-        "srm", "rule=activation only: reset not differentiated (srm), differentiated (rnn), errors pass it (slayer)"
-    )
-    surrogate: Literal["exponential", "rectangular"] = key("exponential", "shape of the surrogate derivative dS/dV")
-    ste_alpha: float = key(1.0, "exponential surrogate: its height at the threshold", gt=0)
-    ste_beta: float = key(3.0, "exponential surrogate: its decay with the distance from the threshold", ge=0)
-    surrogate_width: float = key(1.0, "rectangular surrogate: 1/width where |V - threshold| < width/2", gt=0)
-    lambda_act: float = key(1.0, "rule=antlr: weight of the activation-based error", ge=0)
-    lambda_tim: float = key(1.0, "rule=antlr: weight of the timing-based error", ge=0)
-    min_slope: float = key(0.01, "rule=timing, antlr: least slope by which a timing error is divided, per step", gt=0)
-    silent_penalty: float = key(100.0, "rule=timing: coefficient of the penalty that revives silent neurons", ge=0)
-
-
-@dataclass
-class ObjectiveConfig:
-    """The loss."""
-
-    max_target_spikes: int = key(1, "spikes wanted of the label's output neuron; count and spike_train loss", ge=1)
-    min_target_spikes: int = key(0, "spikes wanted of the other output neurons; count and spike_train loss", ge=0)
-    kappa_exp: float = key(0.95, "spike_train loss: share of a spike's trace that is left after one step", ge=0, le=1)
-    beta_softmax: float = key(1.0, "latency loss: steepness of the softmax over first-spike times, per step", gt=0)
-    lambda_no_spike: float = key(0.1, "latency loss: weight of the share of samples whose label neuron is silent", ge=0)
-    label_smoothing: float = key(
-        0.0, "latency loss: share of the target distribution that is spread evenly over all classes", ge=0, lt=1
-    )
-    spike_cost: float = key(0.0, "training loss for each spike that a hidden layer fires before the decision", ge=0)
-
-
-@dataclass
-class OptimConfig:
-    """Optimisation."""
-
-    name: Literal["adam", "sgd", "adamw"] = key("adam", "optimizer")
-    lr: float = key(1e-3, "learning rate", gt=0)
-    weight_decay: float = key(0.0, "weight decay", ge=0)
-    momentum: float = key(0.0, "optim.name=sgd only: momentum", ge=0, lt=1)
-    grad_clip: float | None = key(1e6, "clip every gradient element (or the norm) to this; null = off", gt=0)
-    grad_clip_algorithm: Literal["value", "norm"] = key("value", "what grad_clip limits: each element or the norm")
-    schedule: Literal["constant", "cosine"] = key("constant", "learning rate over the epochs; cosine falls to 0")
-    warmup_epochs: float = key(0.0, "epochs, or a part of one, in which the learning rate first rises from 0", ge=0)
-
-
-@dataclass
-class DataConfig:
-    """Data sets."""
-
-    root: str = key("data", "folder of the raw data sets")
-    cache: str = key("data/cache", "folder of converted data sets")
-    batch_size: int = key(16, "samples per training step and process", ge=1)
-    eval_batch_size: int = key(256, "samples per validation and test step", ge=1)
-    num_workers: int = key(0, "processes that load data; 0 = the training process itself", ge=0)
-    val_samples: int | None = key(None, "training samples held out for validation; null = the task's own split", ge=1)
-    latency_min_steps: int = key(0, "digits, mnist: step at which the brightest pixel fires", ge=0)
-    latency_max_steps: int = key(24, "digits, mnist: step at which the darkest pixel that fires would fire", ge=0)
-    duration_ms: int = key(300, "nmnist: length of a recording in ms; one step is duration_ms / time_steps", ge=1)
-    folds: int | None = key(None, "nmnist: cross-validation over Train and Test together in so many folds", ge=2)
-    fold: int = key(0, "nmnist: the fold that is tested, from 0; with data.folds", ge=0)
-    first_event_only: bool = key(False, "nmnist: keep the first event of each input only (single-spike coding)")
-    event_dropout: float = key(0.0, "probability that an input event of a training sample is dropped", ge=0, lt=1)
-    time_jitter_steps: int = key(0, "each event of a training sample moves by up to so many steps, at random", ge=0)
-    max_shift_pixels: int = key(
-        0, "digits, mnist, nmnist: each training sample moves by up to so many pixels along x and y, at random", ge=0
-    )
-    input_rate: float = key(0.05, "spike_trains: spike probability per step of each input train", gt=0, le=1)
-    target_rate: float = key(0.02, "spike_trains: spike probability per step of each target train", gt=0, le=1)
-
-
-@dataclass
-class TrainerConfig:
-    """Lightning's Trainer; the keys are its own."""
-
-    max_epochs: int = key(10, "stop after so many epochs; -1 = no limit", ge=-1)
-    max_steps: int = key(-1, "stop after so many optimizer steps; -1 = no limit", ge=-1)
-    accelerator: str = key("auto", "cpu, gpu, ... or auto")
-    devices: int | str = key(1, "number of processes or devices, a list such as '0,1', or auto", ge=-1)
-    num_nodes: int = key(1, "number of machines", ge=1)
-    strategy: str = key("auto", "how processes work together, e.g. ddp")
-    precision: Literal["32-true", "64-true"] = key("32-true", "floating point numbers of 32 or 64 bits")
-    limit_train_batches: int | float | None = key(None, "training batches per epoch: an integer, or a share like 0.1")
-    limit_val_batches: int | float | None = key(None, "validation batches: an integer or a share")
-    limit_test_batches: int | float | None = key(None, "test batches: an integer or a share")
-    accumulate_grad_batches: int = key(1, "batches per optimizer step", ge=1)
-    check_val_every_n_epoch: int = key(1, "epochs between two validations", ge=1)
-    val_check_interval: int | float | None = key(
-        None, "batches between validations: an integer, or a share of an epoch"
-    )
-    log_every_n_steps: int = key(50, "steps between two logged values", ge=1)
-    num_sanity_val_steps: int = key(0, "validation batches tried before training; -1 = all", ge=-1)
-    enable_progress_bar: bool = key(True, "show a progress bar")
-    deterministic: bool | str = key(True, "true = bit-for-bit reproducible, warn = where possible, false")
-    detect_anomaly: bool = key(False, "look for NaN in the backward pass (slow)")
-    profiler: Literal["simple", "advanced", "pytorch"] | None = key(None, "Lightning's profiler; null = off")
-
-
-@dataclass
-class TrackingConfig:
-    """Weights & Biases."""
-
-    mode: Literal["offline", "online", "disabled"] = key("offline", "write to disk, send to the server, or neither")
-    project: str = key("antlr-snn", "project of the run")
-    entity: str | None = key(None, "user or team that owns the project; null = your default")
-    group: str | None = key(None, "runs to be compared; null = <task>")
-    tags: list[str] = key([], "tags of the run")
-    name: str | None = key(None, "name of the run; null = last part of out")
-    notes: str | None = key(None, "a remark about the run")
-
-
-@dataclass
-class ProbesConfig:
-    """Measurements besides the metrics."""
-
-    raster: bool = key(True, "draw spike rasters of a validation sample")
-    landscape_epochs: list[int] = key([], "epochs after which loss and gradients of all rules are compared", ge=0)
-    landscape_points: int = key(21, "grid points per direction of the landscape", ge=2)
-    landscape_span: float = key(1.0, "reach of the landscape in each direction, in filter-normalised units", gt=0)
-    landscape_samples: int = key(64, "samples over which the landscape's loss is averaged", ge=1)
-
-
-@dataclass
-class Config:
-    """A run: what is learned by which rule."""
-
-    config: str | None = key(
-        None, "name in configs/ or path of a YAML file; null = configs/<task>_<rule>.yaml, if it exists", compare=False
-    )
-    task: Task = key("digits", "what is learned")
-    rule: RuleName = key("antlr", "learning rule")
-    loss: LossName | None = key(None, "null = by rule (activation: count, others: latency); spike_trains: spike_train")
-    readout: ReadoutName | None = key(None, "prediction that selects the best checkpoint; null = by loss")
-    seed: int = key(0, "seed of weights, data order and random tasks", ge=0)
-    engine: Literal["auto", "layerwise", "event_driven", "reference", "numba"] = key(
-        "auto",
-        "time loops: plain PyTorch (layerwise), compiled for the CPU (event_driven), or the fastest that applies",
-    )
-    time_steps: int | None = key(None, "steps per sample; null = by task (nmnist: 300, others: 100)", ge=1, le=32_767)
-    network: list[str] | None = key(
-        None, "input shape, then fcN, convCcK, apoolP, mpoolP, flatten, e.g. [64,fc200,fc10]; null = by task"
-    )
-    init: Literal["uniform", "target_rate"] = key(
-        "uniform", "initial biases: all by init_bias_center, or fitted so that neurons fire on init_target_share"
-    )
-    init_target_share: float = key(
-        0.5, "init=target_rate: share of the training samples on which each hidden neuron fires at first", gt=0, lt=1
-    )
-    init_bias_center: float = key(0.0, "initial biases; 1 = silent input lets a neuron fire in mid-window, 0 = no bias")
-    out: str | None = key(None, "folder of the run; null = runs/<task>-<rule>-<loss>-s<seed>")
-    ckpt: str | None = key(None, "checkpoint to go on from: a path, or last for the newest in out; null = start anew")
-    checkpoint_every_s: float = key(
-        60.0, "seconds between two checkpoints within an epoch, of which a killed run needs one; 0 = every step", ge=0
-    )
-    neuron: NeuronConfig = field(default_factory=NeuronConfig)
-    learning: LearningConfig = field(default_factory=LearningConfig)
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    probes: ProbesConfig = field(default_factory=ProbesConfig)
+COMMON = {"learning": LearningConfig, "objective": ObjectiveConfig, "data": DataConfig, "probes": ProbesConfig}
+"""The groups that components add their settings to."""
 
 
 @dataclass(frozen=True)
@@ -220,6 +34,7 @@ class Key:
         default: its default.
         meaning: what it does.
         bounds: limits of its value, e.g. ``{"gt": 0}``.
+        owners: the components that have it, such as ``("loss", "count")``; none if every run has it.
     """
 
     name: str
@@ -227,6 +42,7 @@ class Key:
     default: Any
     meaning: str
     bounds: dict[str, float]
+    owners: tuple[tuple[str, str], ...] = ()
 
     @property
     def type(self) -> str:
@@ -241,7 +57,7 @@ class Key:
     @property
     def range(self) -> str:
         """The bounds in words, e.g. ``at least 0 and less than 1``."""
-        return " and ".join(f"{BOUNDS[bound][1]} {limit}" for bound, limit in self.bounds.items())
+        return bounds_words(self.bounds)
 
     @property
     def signs(self) -> str:
@@ -284,12 +100,6 @@ def type_words(hint: Any) -> str:
     return WORDS[hint]
 
 
-@cache
-def keys() -> dict[str, Key]:
-    """All settings by dotted key, in the order in which they are declared."""
-    return {k.name: k for k in _keys(Config, "")}
-
-
 def _keys(owner: type, prefix: str) -> list[Key]:
     hints, default, found = get_type_hints(owner), owner(), []
     for item in fields(owner):
@@ -301,11 +111,126 @@ def _keys(owner: type, prefix: str) -> list[Key]:
     return found
 
 
+def _known() -> tuple[tuple[str, Any], ...]:
+    """All components of the moment: what the schema depends on."""
+    return tuple((f"{slot.key}={name}", its) for slot in SLOTS.values() for name, its in slot.registry.items())
+
+
+def config_type() -> type[Config]:
+    """:class:`Config` with the settings of all components in its groups."""
+    return _built(_known())[0]
+
+
+def keys() -> dict[str, Key]:
+    """All settings by dotted key: those of every run in the order in which they are declared, then the components'."""
+    return _built(_known())[1]
+
+
+@cache
+def _built(known: tuple[tuple[str, Any], ...]) -> tuple[type[Config], dict[str, Key]]:
+    owned = _merged(owned_settings())
+    groups = {name: _group(name, common, owned) for name, common in COMMON.items()}
+    chosen = [(name, hint, _default_field(Config, name)) for name, hint in _chosen_hints().items()]
+    grouped = [(name, kind, field(default_factory=kind)) for name, kind in groups.items()]
+    built = make_dataclass("Config", [*chosen, *grouped], bases=(Config,))
+    built.__doc__ = Config.__doc__
+    owners = {name: key.owners for name, key in owned.items()}
+    return built, {k.name: replace(k, owners=owners.get(k.name, ())) for k in _keys(built, "")}
+
+
+def _chosen_hints() -> dict[str, Any]:
+    """The types of the keys of a run that name a component: one of the names."""
+    hints = {}
+    for slot in SLOTS.values():
+        if "." not in slot.key and get_type_hints(Config)[slot.key] != list[str]:
+            names = Literal[slot.names]  # type: ignore[valid-type]
+            hints[slot.key] = names | None if NoneType in get_args(get_type_hints(Config)[slot.key]) else names
+    return hints
+
+
+def _default_field(owner: type, name: str) -> Any:
+    one = next(f for f in fields(owner) if f.name == name)
+    return field(default=one.default, compare=one.compare, metadata=one.metadata)
+
+
+def _group(name: str, common: type, owned: Mapping[str, Key]) -> type:
+    """A group of keys: its common ones, then those of the components."""
+    theirs = [k for k in owned.values() if k.name.startswith(f"{name}.")]
+    extra = []
+    for k in theirs:
+        last = k.name.rpartition(".")[2]
+        extra.append((last, k.hint, key(k.default, k.meaning, **k.bounds)))
+    built = make_dataclass(common.__name__, extra, bases=(common,))
+    built.__doc__ = common.__doc__
+    return built
+
+
+def _merged(settings: Iterable[Setting]) -> dict[str, Key]:
+    """One key for all settings of the same name, which must mean the same; without those that every run has."""
+    common = {f"{group}.{k.name}": k for group, kind in COMMON.items() for k in _keys(kind, "")}
+    merged: dict[str, Key] = {}
+    for one in settings:
+        hint = Literal[one.hint.names] if isinstance(one.hint, Slot) else one.hint  # type: ignore[valid-type]
+        owners = () if one.is_standard else ((one.slot.key, one.component),)
+        new = Key(one.key, hint, one.default, one.meaning, one.bounds, owners)
+        known = merged.get(one.key) or common.get(one.key)
+        if known is not None:
+            _check_same(known, new, f"{one.slot.key}={one.component}")
+        if one.key in merged:
+            merged[one.key] = _joined(merged[one.key], new)
+        elif one.key not in common:
+            merged[one.key] = new
+    return merged
+
+
+def _check_same(known: Key, new: Key, who: str) -> None:
+    if _plain(known.hint) != _plain(new.hint) or known.bounds != new.bounds:
+        others = owners_text(known) if known.owners else "every run"
+        raise UserError(
+            f"{who}: its setting {new.name} is {new.type} {new.signs}, but that of {others} is {known.type} "
+            f"{known.signs}; give it another key="
+        )
+
+
+def _plain(hint: Any) -> set[Any]:
+    """The types of a value that is not null; a path is text to users."""
+    parts = set(get_args(hint)) if get_origin(hint) in (Union, UnionType) else {hint}
+    return parts - {NoneType, Path}
+
+
+def _joined(known: Key, new: Key) -> Key:
+    """A key of two components; where their defaults differ, null stands for the component's own."""
+    same = known.default == new.default and known.hint == new.hint
+    hint, default = (known.hint, known.default) if same else (known.hint | None, None)
+    return replace(
+        known, hint=hint, default=default, owners=known.owners + new.owners if known.owners and new.owners else ()
+    )
+
+
+def owners_text(key: Key) -> str:
+    """The components that have a key, as a user would choose them: ``rule=activation or rule=antlr``."""
+    return " or ".join(f"{slot}={name}" for slot, name in key.owners)
+
+
+def misplaced(config: Config, names: Iterable[str]) -> Iterator[str]:
+    """What is wrong with settings that belong to components which were not chosen, a sentence each."""
+    chosen = chosen_names(config)
+    for name in names:
+        key = keys()[name]
+        if not _applies(key, chosen):
+            while (owner := keys().get(key.owners[0][0])) and owner.owners and not _applies(owner, chosen):
+                key = owner
+            slots = dict.fromkeys(slot for slot, _ in key.owners)
+            instead = ", ".join(f"{slot}={','.join(chosen[slot])}" for slot in slots)
+            yield f"{name} is a setting of {owners_text(key)}; leave it out with {instead}"
+
+
+def _applies(key: Key, chosen: Mapping[str, list[str]]) -> bool:
+    return not key.owners or any(
+        name in chosen[slot] and (slot not in keys() or _applies(keys()[slot], chosen)) for slot, name in key.owners
+    )
+
+
 def sections() -> dict[str, str]:
     """The groups of keys and what they are about."""
-    return {name: kind.__doc__ or "" for name, kind in get_type_hints(Config).items() if is_dataclass(kind)}
-
-
-def value_of(config: Any, name: str) -> Any:
-    """The value of a dotted key."""
-    return operator.attrgetter(name)(config)
+    return {name: kind.__doc__ or "" for name, kind in get_type_hints(config_type()).items() if is_dataclass(kind)}

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from ..events import Batch, SpikeEvents
+from ..seeds import augmentation_rng
 from .event_dataset import EventDataset
 from .sampler import KeyedIndices
 
@@ -99,4 +100,4 @@ class AugmentedDataset(Dataset[Batch]):
     def __getitems__(self, indices: KeyedIndices) -> Batch:
         """The samples at the given positions, changed by random numbers that the batch's key alone decides."""
         batch = self.dataset.__getitems__(indices)
-        return batch._replace(events=self.augmentation(batch.events, np.random.default_rng(indices.key)))
+        return batch._replace(events=self.augmentation(batch.events, augmentation_rng(indices.key)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Any
 
 import lightning as L
 import torch
@@ -17,18 +17,19 @@ from .checks import check_range
 from .event_dataset import EventDataset
 from .loader import TrainingLoader, evaluation_loader
 from .sampler import EvaluationBatches, Position, TrainingBatches
+from .task import Split, Task
 
-Split = Literal["train", "test"]
 LONGEST_WINDOW_STEPS = 2**15 - 1
 
 
 class EventDataModule(L.LightningDataModule):
-    """Loaders of event batches; a task adds ``prepare``, ``load_train_val`` and ``load_test``.
+    """Loaders of event batches; the task delivers the samples.
 
     The test split is neither looked for nor read before it is asked for. Under DDP the Trainer needs
     ``use_distributed_sampler=False``: the samplers here know their rank.
 
     Args:
+        task: what is learned.
         time_steps: T, the length of the window in steps.
         batch_size: B in training, on each process.
         eval_batch_size: the largest batch in validation and test.
@@ -36,18 +37,15 @@ class EventDataModule(L.LightningDataModule):
         seed: of the training order, the validation split, augmentation and random tasks.
         augmentation: random changes of training samples, anew in every epoch; validation and test have none.
 
-    Attributes:
-        input_shape: the shape of the input, known without loading.
-        num_classes: the number of output neurons, known without loading.
+    Raises:
+        UserError: what cannot work, with the key and the remedy.
     """
-
-    input_shape: tuple[int, ...]
-    num_classes: int
 
     def __init__(
         self,
+        task: Task,
         *,
-        time_steps: int,
+        time_steps: int | None = None,
         batch_size: int = 16,
         eval_batch_size: int = 256,
         num_workers: int = 0,
@@ -55,29 +53,35 @@ class EventDataModule(L.LightningDataModule):
         augmentation: Augmentation = Augmentation(),
     ) -> None:
         super().__init__()
+        time_steps = task.usual_time_steps if time_steps is None else time_steps
         check_range("time_steps", time_steps, 1, LONGEST_WINDOW_STEPS)
         check_range("data.batch_size", batch_size, 1)
         check_range("data.eval_batch_size", eval_batch_size, 1)
         check_range("data.num_workers", num_workers, 0)
         check_range("seed", seed, 0)
-        self.time_steps, self.seed, self.num_workers = time_steps, seed, num_workers
+        self.task, self.time_steps, self.seed, self.num_workers = task, time_steps, seed, num_workers
         self.batch_size, self.eval_batch_size = batch_size, eval_batch_size
         self.augmentation = augmentation
         self.train_set: EventDataset | None = None
         self.val_set: EventDataset | None = None
         self.test_set: EventDataset | None = None
         self.position = Position()
+        for problem in task.problems(self):
+            raise UserError(problem)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of the input, known without loading."""
+        return self.task.input_shape
+
+    @property
+    def num_classes(self) -> int:
+        """The number of output neurons that are needed, known without loading."""
+        return self.task.num_classes
 
     def prepare(self, split: Split) -> None:
         """Download and cache what a split needs; called on one process, and cheap when nothing is missing."""
-
-    def load_train_val(self) -> tuple[EventDataset, EventDataset]:
-        """The training and the validation samples."""
-        raise NotImplementedError
-
-    def load_test(self) -> EventDataset:
-        """The test samples."""
-        raise NotImplementedError
+        self.task.prepare(split, self.time_steps)
 
     def prepare_data(self) -> None:
         """Download and cache the split that the trainer is about to use."""
@@ -147,17 +151,18 @@ class EventDataModule(L.LightningDataModule):
         Loads these samples if they are not loaded yet; the test samples are not touched.
         """
         train_set, val_set = self._train_val_samples()
-        content = [type(self).__name__, self.time_steps, self.input_shape, train_set.checksum(), val_set.checksum()]
+        kind = f"{type(self.task).__name__}DataModule"  # as when each task had a data module of its own
+        content = [kind, self.time_steps, self.input_shape, train_set.checksum(), val_set.checksum()]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
     def _train_val_samples(self) -> tuple[EventDataset, EventDataset]:
         if self.train_set is None or self.val_set is None:
-            self.train_set, self.val_set = self.load_train_val()
+            self.train_set, self.val_set = self.task.load_train_val(self.time_steps, self.seed)
         return self.train_set, self.val_set
 
     def _test_samples(self) -> EventDataset:
         if self.test_set is None:
-            self.test_set = self.load_test()
+            self.test_set = self.task.load_test(self.time_steps, self.seed)
         return self.test_set
 
     def _evaluation_loader(self, dataset: EventDataset, name: str) -> DataLoader[Batch]:

@@ -11,9 +11,3 @@ def check_range(key: str, value: int, smallest: int, largest: int | None = None)
         raise UserError(f"{key} = {value} is too small: set it to at least {smallest}.")
     if largest is not None and value > largest:
         raise UserError(f"{key} = {value} is too large: set it to at most {largest}.")
-
-
-def check_rate(key: str, rate: float) -> None:
-    """Refuse what is not a probability above 0."""
-    if not 0 < rate <= 1:
-        raise UserError(f"{key} = {rate} is not a probability per step: set it above 0 and at most to 1.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import UserError
 from .event_arrays import NEURON_TYPE, STEP_TYPE, EventArrays
 
 NEVER = -1
@@ -27,27 +26,6 @@ def latency_table(max_value: int, min_step: int = 0, max_step: int = 24) -> np.n
     table = (max_step * max_value - (max_step - min_step) * values) // max_value
     table[0] = NEVER
     return table.astype(STEP_TYPE)
-
-
-def check_latency(max_value: int, min_step: int, max_step: int, time_steps: int) -> None:
-    """Refuse latency limits that are out of order, or later than the time window.
-
-    Raises:
-        UserError: with the key to change.
-    """
-    if not 0 <= min_step <= max_step:
-        raise UserError(
-            f"data.latency_min_steps = {min_step} and data.latency_max_steps = {max_step} are out of order: "
-            "choose 0 <= latency_min_steps <= latency_max_steps."
-        )
-    if max_step > np.iinfo(STEP_TYPE).max:
-        raise UserError(f"data.latency_max_steps = {max_step} is too large: choose at most {np.iinfo(STEP_TYPE).max}.")
-    latest = int(latency_table(max_value, min_step, max_step).max())
-    if latest >= time_steps:
-        raise UserError(
-            f"time_steps = {time_steps} is too short for latency coding, whose latest spike is at step {latest}: "
-            f"set time_steps to at least {latest + 1} or lower data.latency_max_steps."
-        )
 
 
 def encode_latency(

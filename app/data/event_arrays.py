@@ -39,6 +39,19 @@ class EventArrays:
         assert len(self.offsets_S1) == len(self.label_S) + 1
         assert self.offsets_S1[-1] == len(self.steps_E) == len(self.neurons_E)
 
+    @classmethod
+    def from_dense(cls, spikes_STN: np.ndarray, label_S: np.ndarray | None = None) -> EventArrays:
+        """The events of dense spikes.
+
+        Args:
+            spikes_STN: what is not 0 is a spike; axes behind the second are flattened.
+            label_S: class labels from 0; all 0 by default.
+        """
+        samples_E, steps_E, neurons_E = spikes_STN.reshape(*spikes_STN.shape[:2], -1).nonzero()
+        offsets_S1 = np.searchsorted(samples_E, np.arange(len(spikes_STN) + 1))
+        labels = np.zeros(len(spikes_STN)) if label_S is None else np.asarray(label_S)
+        return cls(steps_E.astype(STEP_TYPE), neurons_E.astype(NEURON_TYPE), offsets_S1, labels.astype(np.uint8))
+
     def __len__(self) -> int:
         return len(self.label_S)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError
-from .base import Split
+from .task import Split
 
 FOLDERS: dict[Split, str] = {"train": "Train", "test": "Test"}
 LABELS = {str(label) for label in range(10)}

@@ -12,10 +12,7 @@ from itertools import pairwise
 import torch
 from torch.utils.data import Sampler
 
-
-def _seeded(seed: int, epoch: int) -> torch.Generator:
-    """A generator of its own for each epoch of each seed."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + epoch) & (2**63 - 1))
+from ..seeds import torch_generator
 
 
 @dataclass
@@ -83,7 +80,7 @@ class TrainingBatches(Sampler[KeyedIndices]):
 
     def order(self) -> list[int]:
         """The samples of this rank in this epoch."""
-        shuffled = torch.randperm(self.samples, generator=_seeded(self.seed, self.epoch)).tolist()
+        shuffled = torch.randperm(self.samples, generator=torch_generator(self.seed, "order", self.epoch)).tolist()
         return shuffled[: self.samples - self.samples % self.world_size][self.rank :: self.world_size]
 
     def __iter__(self) -> Iterator[KeyedIndices]:

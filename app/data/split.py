@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from ..errors import UserError
+from ..seeds import torch_generator
 
 
 def split_train_val(samples: int, val_samples: int, seed: int, source: str) -> tuple[np.ndarray, np.ndarray]:
@@ -25,5 +26,5 @@ def split_train_val(samples: int, val_samples: int, seed: int, source: str) -> t
             f"data.val_samples = {val_samples} does not fit the {samples} training samples in {source}: "
             f"set data.val_samples between 1 and {max(samples - 1, 1)}, or data.root to a larger data set."
         )
-    shuffled = torch.randperm(samples, generator=torch.Generator().manual_seed(seed)).numpy()
+    shuffled = torch.randperm(samples, generator=torch_generator(seed, "split")).numpy()
     return np.sort(shuffled[val_samples:]), np.sort(shuffled[:val_samples])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,18 +10,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..autograd import first_derivative_only
+from ..events import Batch
 from ..kernels.latency import latency_errors
 from ..readout import first_spike_steps
+from ..settings import setting
 from .checks import check_channels, check_labels
+from .loss import LOSSES, Loss
 from .reduction import Reduction, check_reduction
+
+BETA_SOFTMAX, LAMBDA_NO_SPIKE = 1.0, 0.1
 
 
 def latency_loss(
     spikes_TBN: Tensor,
     times_TBN: Tensor,
     label_B: Tensor,
-    beta_softmax: float = 1.0,
-    lambda_no_spike: float = 0.1,
+    *,
+    beta_softmax: float = BETA_SOFTMAX,
+    lambda_no_spike: float = LAMBDA_NO_SPIKE,
     label_smoothing: float = 0.0,
     reduction: Reduction = "mean",
 ) -> Tensor:
@@ -104,3 +111,27 @@ class _Compiled(torch.autograd.Function):
     def backward(ctx: Any, error: Tensor) -> tuple[Tensor | None, ...]:
         error_TBN, error_t_TBN = ctx.saved_tensors
         return error * error_TBN, error * error_t_TBN, None, None
+
+
+@LOSSES.register("latency")
+@dataclass(frozen=True)
+class Latency(Loss):
+    """The label's output neuron is to fire before all others."""
+
+    beta_softmax: float = setting(BETA_SOFTMAX, "steepness of the softmax over first-spike times, per step", gt=0)
+    lambda_no_spike: float = setting(LAMBDA_NO_SPIKE, "weight of the share of samples with a silent label neuron", ge=0)
+    label_smoothing: float = setting(
+        0.0, "share of the target distribution that is spread evenly over all classes", ge=0, lt=1
+    )
+
+    def __call__(self, spikes_TBN: Tensor, times_TBN: Tensor, batch: Batch, reduction: Reduction = "mean") -> Tensor:
+        """:func:`latency_loss` for the batch's labels."""
+        return latency_loss(
+            spikes_TBN,
+            times_TBN,
+            batch.label_B,
+            beta_softmax=self.beta_softmax,
+            lambda_no_spike=self.lambda_no_spike,
+            label_smoothing=self.label_smoothing,
+            reduction=reduction,
+        )

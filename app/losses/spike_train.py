@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..events import Batch
+from ..settings import setting
 from .checks import check_channels, check_target
+from .loss import LOSSES
 from .reduction import Reduction, check_reduction
+from .targets import TargetCounts
 
 EXTEND_STEPS = 200
 """The difference is followed so many steps past the window."""
 MAX_KERNEL_STEPS = 1000
 MIN_KERNEL = 1e-6
+KAPPA_EXP = 0.95
 
 
 def trace_kernel(kappa_exp: float, time_steps: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -39,7 +48,8 @@ def spike_train_loss(
     spikes_TBN: Tensor,
     times_TBN: Tensor,
     target_TBN: Tensor,
-    kappa_exp: float = 0.95,
+    *,
+    kappa_exp: float = KAPPA_EXP,
     extend: int = EXTEND_STEPS,
     reduction: Reduction = "mean",
 ) -> Tensor:
@@ -55,6 +65,9 @@ def spike_train_loss(
         kappa_exp: what is left of a spike's trace after one step.
         extend: how far the difference is followed past the window, in steps.
         reduction: the mean over samples, or the loss of each.
+
+    Raises:
+        ValueError: the shapes do not fit, or ``reduction`` is neither.
     """
     check_channels(spikes_TBN, times_TBN)
     check_target(target_TBN, spikes_TBN.shape, "target_TBN")
@@ -78,3 +91,30 @@ def even_trains(target_BN: Tensor, time_steps: int) -> Tensor:
     edges = torch.arange(time_steps + 1, device=target_BN.device, dtype=torch.float64)[:, None, None]
     seen = torch.floor(edges * target_BN.clamp(max=time_steps) / time_steps + 0.5)
     return seen.diff(dim=0).to(torch.get_default_dtype())
+
+
+@LOSSES.register("spike_train")
+@dataclass(frozen=True)
+class SpikeTrain(TargetCounts):
+    """Output trains are to equal target trains, blurred by an exponential.
+
+    A task without target trains is a classification, in which each output neuron is to fire its number of spikes spread
+    evenly over the window.
+    """
+
+    needs_labels: ClassVar[bool] = False
+
+    kappa_exp: float = setting(KAPPA_EXP, "share of a spike's trace that is left after one step", ge=0, le=1)
+
+    def __call__(self, spikes_TBN: Tensor, times_TBN: Tensor, batch: Batch, reduction: Reduction = "mean") -> Tensor:
+        """:func:`spike_train_loss` for the batch's target trains, or for even ones by its labels."""
+        target_TBN = batch.target_TBN
+        if target_TBN is None:
+            target_TBN = even_trains(self.counts(spikes_TBN, batch), len(spikes_TBN))
+        target_TBN = target_TBN.to(spikes_TBN.dtype)
+        return spike_train_loss(spikes_TBN, times_TBN, target_TBN, kappa_exp=self.kappa_exp, reduction=reduction)
+
+    def problems(self, config: Any) -> Iterator[str]:
+        """Impossible numbers of spikes, where these make the target trains."""
+        if config.has_labels:
+            yield from super().problems(config)

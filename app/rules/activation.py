@@ -25,9 +25,7 @@ class Activation(Rule):
     """
 
     surrogate: Surrogate = setting(Exponential(), "shape of the surrogate derivative dS/dV")
-    variant: Variant = setting(
-        "srm", "rule=activation only: reset not differentiated (srm), differentiated (rnn), errors pass it (slayer)"
-    )
+    variant: Variant = setting("srm", "reset not differentiated (srm), differentiated (rnn), errors pass it (slayer)")
     zero_without_errors: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

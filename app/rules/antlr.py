@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -59,6 +60,11 @@ class Antlr(Rule):
     def without_both(potential: Any) -> Any:
         """λ_act = λ_tim = 0."""
         return potential * 0.0
+
+    def problems(self, config: Any) -> Iterator[str]:
+        """Both weights 0."""
+        if not self.lambda_act and not self.lambda_tim:
+            yield "learning.lambda_act=0 with learning.lambda_tim=0 leaves no gradient; use learning.lambda_act=1"
 
     @property
     def equation(self) -> Equation:

@@ -49,6 +49,7 @@ class Rule:
     Attributes:
         surrogate: σ, for a rule that asks for it; None otherwise.
         through_reset: let errors pass through the resets in the scan backwards (SPEC 2, ``slayer``).
+        silent_penalty: coefficient of the penalty that revives silent neurons in training; may be a setting.
         zero_without_errors: declare that δV = 0 wherever δS = 0 and δt̂ = 0: engines then skip what is certainly zero.
     """
 
@@ -57,6 +58,7 @@ class Rule:
     surrogate: ClassVar[Callable[..., Any] | None] = None
     through_reset: ClassVar[bool] = False
     zero_without_errors: ClassVar[bool] = False
+    silent_penalty: ClassVar[float] = 0.0
 
     def __post_init__(self) -> None:
         require_single_precision(**self.settings())

@@ -22,9 +22,11 @@ class Timing(Rule):
 
     Args:
         min_slope: the clamp of V*: 1/V* is at most 1 / min_slope.
+        silent_penalty: what training adds for silent neurons, which get no error otherwise; no part of the equation.
     """
 
     min_slope: float = setting(MIN_SLOPE, "least slope by which a timing error is divided, potential per step", gt=0)
+    silent_penalty: float = setting(100.0, "coefficient of the penalty that revives silent neurons", ge=0)  # type: ignore[misc]
     zero_without_errors: ClassVar[bool] = True
 
     @staticmethod

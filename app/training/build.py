@@ -6,10 +6,10 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import lightning as L
 import torch
@@ -20,32 +20,28 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from .. import tracking
 from ..callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from ..callbacks.finite_state import FiniteState
-from ..callbacks.landscape import LossLandscape
-from ..callbacks.layer_health import LayerHealth
 from ..callbacks.origin import Origin
-from ..callbacks.pictures import SpikeRaster
 from ..callbacks.progress import SpikeProgressBar
 from ..callbacks.rank_state import RandomState, RunningMetrics
+from ..callbacks.registered import RunParts
 from ..callbacks.spike_counts import SpikeCounts
 from ..callbacks.target_rate import TargetRate
 from ..checkpoint import AtomicCheckpoints
 from ..config import Config, to_dict
-from ..config.schema import RuleName
+from ..config.check import learns
+from ..config.components import SLOTS, chosen_names, make
 from ..data.augmentation import Augmentation
 from ..data.base import EventDataModule
 from ..errors import UserError
-from ..losses.objective import Objective
 from ..metrics_file import MetricsFile
 from ..network import Network
 from ..neuron.lif import Neuron, centre_bias
 from ..neuron.limits import LARGEST
-from ..neuron.surrogate import Exponential, Rectangular, Surrogate
-from ..rules import Rule, activation, antlr, timing
+from ..rules import RULES, Rule
+from ..seeds import stream_seed
 from ..version import code_version
 from .module import Optimisation, SpikingModule
 from .start import Start
-
-RULES = get_args(RuleName)
 
 
 def build_neuron(config: Config) -> Neuron:
@@ -69,52 +65,33 @@ def _naming(section: str) -> Iterator[None]:
         raise UserError(f"{section}{'.' if section else ''}{error}") from None
 
 
-def build_rule(config: Config) -> Rule:
-    """The learning rule."""
-    with _naming("learning"):
-        return _build_rule(config)
-
-
-def _build_rule(config: Config) -> Rule:
-    how = config.learning
-    surrogate: Surrogate = Exponential(how.ste_alpha, how.ste_beta)
-    if how.surrogate == "rectangular":
-        surrogate = Rectangular(how.surrogate_width)
-    if config.rule == "activation":
-        return activation(surrogate, how.variant)
-    if config.rule == "timing":
-        return timing(how.min_slope)
-    return antlr(how.lambda_act, how.lambda_tim, surrogate, how.min_slope)
-
-
 def compared_rules(config: Config) -> dict[str, Rule]:
     """All rules that learn from the run's loss, with its settings: those whose gradients can be compared."""
-    names = [name for name in RULES if not (name == "timing" and config.loss == "count")]
-    own = {name: config.learning if name == "activation" else replace(config.learning, variant="srm") for name in names}
-    return {name: build_rule(replace(config, rule=name, learning=own[name])) for name in names}
+    loss, slot = config.component("loss"), SLOTS["rule"]
+    rules = {name: make(slot, name, config.learning) for name in RULES}
+    return {name: rule for name, rule in rules.items() if learns(rule, loss)}
 
 
 def build_network(config: Config) -> Network:
-    """The network with its starting weights, which the global seed decides."""
+    """The network with its starting weights, a function of the seed alone; global random numbers are left alone."""
     neuron = build_neuron(config)
     bias = config.init_bias_center * centre_bias(neuron, config.time_steps) if config.init_bias_center else 0.0
     if not abs(bias) <= LARGEST:
         raise UserError(f"init_bias_center={config.init_bias_center:g} makes biases that no float32 holds; try 1")
-    rule = build_rule(config)
-    with _naming(""):
+    rule = config.component("rule")
+    with _naming(""), torch.random.fork_rng([]):
+        torch.random.default_generator.manual_seed(stream_seed(config.seed, "weights"))
         return Network(config.network, neuron, rule, bias, engine=config.engine)
 
 
 def build_module(config: Config) -> SpikingModule:
     """The LightningModule."""
-    o, optim = config.objective, config.optim
-    latency = (o.beta_softmax, o.lambda_no_spike, o.label_smoothing)
-    objective = Objective(config.loss, o.max_target_spikes, o.min_target_spikes, o.kappa_exp, *latency)
+    optim = config.optim
     how = Optimisation(optim.name, optim.lr, optim.weight_decay, optim.momentum, optim.schedule, optim.warmup_epochs)
-    penalty = config.learning.silent_penalty if config.rule == "timing" else 0.0
     network = build_network(config)
-    classes = 0 if config.task == "spike_trains" else network.spiking[-1].shape[0]
-    module = SpikingModule(network, objective, how, penalty, o.spike_cost, classes, to_dict(config))
+    classes = network.spiking[-1].shape[0] if config.has_labels else 0
+    penalties = (network.rule.silent_penalty, config.objective.spike_cost)
+    module = SpikingModule(network, config.component("loss"), how, *penalties, classes, to_dict(config))
     return _without_empty_hooks(module, L.LightningModule)
 
 
@@ -145,36 +122,16 @@ def _fitting(shape: tuple[int, ...]) -> str:
 
 
 def _data_module(config: Config, network: Network) -> EventDataModule:
-    d = config.data
-    loading: dict[str, Any] = {
-        "time_steps": config.time_steps,
-        "batch_size": d.batch_size,
-        "eval_batch_size": d.eval_batch_size,
-        "num_workers": d.num_workers,
-        "seed": config.seed,
-        "augmentation": Augmentation(d.event_dropout, d.max_shift_pixels, d.time_jitter_steps),
-    }
-    if d.val_samples is not None and config.task != "spike_trains":
-        loading["val_samples"] = d.val_samples
-    latency = {"latency_min_steps": d.latency_min_steps, "latency_max_steps": d.latency_max_steps}
-    if config.task == "digits":
-        from ..data.digits import DigitsDataModule
-
-        return DigitsDataModule(**latency, **loading)
-    if config.task == "mnist":
-        from ..data.mnist import MNISTDataModule
-
-        return MNISTDataModule(d.root, **latency, **loading)
-    if config.task == "nmnist":
-        from ..data.nmnist import NMNISTDataModule
-
-        options = {"duration_ms": d.duration_ms, "first_event_only": d.first_event_only}
-        options |= {"folds": d.folds, "fold": d.fold}
-        return NMNISTDataModule(d.root, d.cache, **options, **loading)
-    from ..data.spike_trains import SpikeTrainsDataModule
-
-    sizes = {"inputs": prod(network.input_shape), "outputs": network.spiking[-1].shape[0]}
-    return SpikeTrainsDataModule(**sizes, input_rate=d.input_rate, target_rate=d.target_rate, **loading)
+    d, task = config.data, config.component("task")
+    return EventDataModule(
+        task.sized(network.input_shape, network.spiking[-1].shape[0]),
+        time_steps=config.time_steps,
+        batch_size=d.batch_size,
+        eval_batch_size=d.eval_batch_size,
+        num_workers=d.num_workers,
+        seed=config.seed,
+        augmentation=Augmentation(d.event_dropout, d.max_shift_pixels, d.time_jitter_steps),
+    )
 
 
 @dataclass
@@ -240,23 +197,25 @@ def build_run(start: Start) -> Run:
     best, timer, last = _best_checkpoint(config, out), Timer(), LastCheckpoint(out, config.checkpoint_every_s)
     kept = [Origin(code_version()), RandomState(), RunningMetrics()]
     callbacks: list[L.Callback] = [*kept, SpikeCounts(), FiniteState(), timer, best, last]
-    callbacks.append(LayerHealth())
     if config.init == "target_rate" and start.step is None:
         callbacks.append(TargetRate(config.init_target_share))
-    p = config.probes
-    if p.raster:
-        callbacks.append(SpikeRaster(out))
-    if p.landscape_epochs:
-        line = (p.landscape_points, p.landscape_span, p.landscape_samples)
-        callbacks.append(LossLandscape(out, p.landscape_epochs, *line, config.seed, compared_rules(config)))
+    callbacks += chosen_callbacks(config, out)
     return Run(start, build_trainer(config, out, callbacks, [metrics]), module, data, best, timer, metrics)
+
+
+def chosen_callbacks(config: Config, out: Path) -> list[L.Callback]:
+    """The callbacks that settings ask for."""
+    run = RunParts(out, config.seed, lambda: compared_rules(config))
+    slot = SLOTS["callbacks"]
+    chosen = [make(slot, name, config.probes) for name in chosen_names(config)["callbacks"]]
+    return [callback for one in chosen if (callback := one.callback(run)) is not None]
 
 
 def _best_checkpoint(config: Config, out: Path) -> BestCheckpoint:
     """Keeps the best validation; without validation the newest state is the best."""
     if config.trainer.limit_val_batches == 0:
         return BestCheckpoint(out, None, "min")
-    if config.task == "spike_trains":
+    if not config.has_labels:
         return BestCheckpoint(out, "val/loss", "min")
     return BestCheckpoint(out, f"val/accuracy_{config.readout}", "max")
 

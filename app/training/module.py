@@ -15,7 +15,7 @@ from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_no
 from ..errors import RunStopped
 from ..events import Batch
 from ..finite import gradient_trouble, loss_trouble
-from ..losses.objective import Objective
+from ..losses.loss import Loss
 from ..losses.silent import silent_neuron_penalty
 from ..losses.spike_cost import spike_cost
 from ..metrics import SpikeMetrics, exact_sum
@@ -62,7 +62,7 @@ class SpikingModule(L.LightningModule):
     def __init__(
         self,
         network: Network,
-        objective: Objective,
+        objective: Loss,
         optimisation: Optimisation,
         silent_penalty: float = 0.0,
         spike_cost: float = 0.0,

@@ -6,7 +6,7 @@ from itertools import chain, islice
 import numpy as np
 import pytest
 import torch
-from test_data_module import NumberedData
+from test_data_module import numbered_data
 from test_event_dataset import SHAPE, TIME_STEPS, make_arrays
 
 from app.data.augmentation import Augmentation, AugmentedDataset
@@ -42,7 +42,7 @@ def listed(events: SpikeEvents) -> list[set[tuple[int, int]]]:
 
 def test_nothing_is_on_by_default():
     assert not Augmentation()
-    assert isinstance(NumberedData().train_dataloader().dataset, EventDataset)
+    assert isinstance(numbered_data().train_dataloader().dataset, EventDataset)
     assert all(Augmentation(**{name: 1}) for name in ("event_dropout", "max_shift_pixels", "time_jitter_steps"))
 
 
@@ -118,7 +118,7 @@ def contents(batches) -> list[tuple[list[int], list[int], list[int]]]:
     return [(b.label_B.tolist(), b.events.steps_E.tolist(), b.events.neurons_E.tolist()) for b in batches]
 
 
-def three_epochs(data: NumberedData):
+def three_epochs(data: numbered_data):
     loader = data.train_dataloader()
     return contents(chain.from_iterable(loader for _ in range(3)))
 
@@ -126,18 +126,18 @@ def three_epochs(data: NumberedData):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("batches", [0, 4, 6, 11])
 def test_workers_and_resuming_change_nothing(workers, batches):
-    whole = three_epochs(NumberedData(augmentation=ALL))
-    assert whole != three_epochs(NumberedData())
-    data = NumberedData(augmentation=ALL, num_workers=workers)
+    whole = three_epochs(numbered_data(augmentation=ALL))
+    assert whole != three_epochs(numbered_data())
+    data = numbered_data(augmentation=ALL, num_workers=workers)
     loader = data.train_dataloader()
     seen = contents(islice(chain.from_iterable(loader for _ in range(3)), batches))
-    other = NumberedData(augmentation=ALL, num_workers=2 - workers)
+    other = numbered_data(augmentation=ALL, num_workers=2 - workers)
     other.load_state_dict(data.state_dict())
     assert (seen + three_epochs(other))[: len(whole)] == whole
 
 
 def test_a_sample_is_different_in_every_epoch():
-    loader = NumberedData(augmentation=ALL, batch_size=23).train_dataloader()
+    loader = numbered_data(augmentation=ALL, batch_size=23).train_dataloader()
     passes = chain.from_iterable(loader for _ in range(2))
     samples = [dict(zip(batch.label_B.tolist(), listed(batch.events), strict=True)) for batch in passes]
     assert len(samples) == 2
@@ -145,7 +145,7 @@ def test_a_sample_is_different_in_every_epoch():
 
 
 def test_validation_and_test_are_left_alone():
-    augmented, plain = NumberedData(augmentation=ALL), NumberedData()
+    augmented, plain = numbered_data(augmentation=ALL), numbered_data()
     for name in ("val_dataloader", "test_dataloader"):
         assert contents(getattr(augmented, name)()) == contents(getattr(plain, name)())
     assert augmented.fingerprint() == plain.fingerprint()
@@ -153,6 +153,6 @@ def test_validation_and_test_are_left_alone():
 
 def test_global_random_numbers_are_left_alone():
     before = (torch.get_rng_state(), str(np.random.get_state()))  # noqa: NPY002
-    three_epochs(NumberedData(augmentation=ALL))
+    three_epochs(numbered_data(augmentation=ALL))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert str(np.random.get_state()) == before[1]  # noqa: NPY002

@@ -5,8 +5,10 @@ import os
 import subprocess
 import sys
 import warnings
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from typing import ClassVar
 
 import lightning as L
 import pytest
@@ -16,28 +18,32 @@ from test_event_dataset import SHAPE, TIME_STEPS, make_arrays
 
 from app.data.base import EventDataModule
 from app.data.event_dataset import EventDataset
+from app.data.task import Task
 from app.errors import UserError
 
 TRAIN, VAL = 23, 10
 
 
-class NumberedData(EventDataModule):
-    """Each label is the number of its sample; batches of 4, hence 6 in an epoch."""
+@dataclass(frozen=True)
+class Numbered(Task):
+    """Each label is the number of its sample."""
 
-    input_shape = SHAPE
-    num_classes = TRAIN
+    input_shape: ClassVar[tuple[int, ...]] = SHAPE
+    num_classes: ClassVar[int] = TRAIN
 
-    def __init__(self, **options):
-        super().__init__(**{"time_steps": TIME_STEPS, "batch_size": 4, "seed": 3, **options})
+    def load_train_val(self, time_steps, seed):
+        return self._numbered(TRAIN, time_steps), self._numbered(VAL, time_steps)
 
-    def load_train_val(self):
-        return self._numbered(TRAIN), self._numbered(VAL)
+    def load_test(self, time_steps, seed):
+        return self._numbered(11, time_steps)
 
-    def load_test(self):
-        return self._numbered(11)
+    def _numbered(self, samples, time_steps):
+        return EventDataset(make_arrays(samples)[0], time_steps, self.input_shape)
 
-    def _numbered(self, samples):
-        return EventDataset(make_arrays(samples)[0], self.time_steps, self.input_shape)
+
+def numbered_data(**options):
+    """Batches of 4, hence 6 in an epoch."""
+    return EventDataModule(Numbered(), **{"time_steps": TIME_STEPS, "batch_size": 4, "seed": 3, **options})
 
 
 def labels(batches) -> list[list[int]]:
@@ -51,8 +57,8 @@ def epochs(data: EventDataModule, count: int) -> list[list[list[int]]]:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_each_pass_is_the_next_epoch(workers):
-    passes = epochs(NumberedData(num_workers=workers), 3)
-    assert passes == epochs(NumberedData(), 3)
+    passes = epochs(numbered_data(num_workers=workers), 3)
+    assert passes == epochs(numbered_data(), 3)
     assert all(sorted(chain(*batches)) == list(range(TRAIN)) for batches in passes)
     assert passes[0] != passes[1] != passes[2]
 
@@ -61,12 +67,12 @@ def test_each_pass_is_the_next_epoch(workers):
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("batches", [0, 4, 6, 7, 11])
 def test_a_restored_position_continues_exactly(workers, resumed_workers, batches):
-    whole = list(chain(*epochs(NumberedData(), 3)))
-    data = NumberedData(num_workers=workers)
+    whole = list(chain(*epochs(numbered_data(), 3)))
+    data = numbered_data(num_workers=workers)
     loader = data.train_dataloader()
     seen = labels(islice(chain.from_iterable(loader for _ in range(3)), batches))
     state = data.state_dict()
-    other = NumberedData(num_workers=resumed_workers)
+    other = numbered_data(num_workers=resumed_workers)
     other.load_state_dict(state)
     loader = other.train_dataloader()
     seen += labels(chain.from_iterable(loader for _ in range(3)))
@@ -75,29 +81,29 @@ def test_a_restored_position_continues_exactly(workers, resumed_workers, batches
 
 
 def test_global_random_numbers_are_left_alone():
-    data = NumberedData()
+    data = numbered_data()
     before = torch.get_rng_state()
     list(data.train_dataloader()), list(data.val_dataloader()), list(data.test_dataloader())
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_evaluation_batches_may_be_larger_and_come_in_order():
-    assert labels(NumberedData().val_dataloader()) == [list(range(VAL))]
-    assert labels(NumberedData(eval_batch_size=5).val_dataloader()) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
-    assert list(chain(*labels(NumberedData(eval_batch_size=4, num_workers=1).test_dataloader()))) == list(range(11))
+    assert labels(numbered_data().val_dataloader()) == [list(range(VAL))]
+    assert labels(numbered_data(eval_batch_size=5).val_dataloader()) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    assert list(chain(*labels(numbered_data(eval_batch_size=4, num_workers=1).test_dataloader()))) == list(range(11))
 
 
 def test_other_batches_resume_only_at_the_end_of_an_epoch():
-    data = NumberedData()
+    data = numbered_data()
     inside = islice(data.train_dataloader(), 4)
     list(inside)
     with pytest.raises(UserError, match=r"batches of 4 on 1 processes.*data\.batch_size"):
-        NumberedData(batch_size=8).load_state_dict(data.state_dict())
-    data = NumberedData()
+        numbered_data(batch_size=8).load_state_dict(data.state_dict())
+    data = numbered_data()
     epochs(data, 2)
-    larger = NumberedData(batch_size=8)
+    larger = numbered_data(batch_size=8)
     larger.load_state_dict(data.state_dict())
-    assert epochs(larger, 1)[0] == epochs(NumberedData(batch_size=8), 3)[2]
+    assert epochs(larger, 1)[0] == epochs(numbered_data(batch_size=8), 3)[2]
 
 
 class Recorder(L.LightningModule):
@@ -140,7 +146,7 @@ def fit(folder, workers=0, crash_after=None, resume=False, every=1, **options):
         warnings.simplefilter("ignore")
         try:
             trainer.fit(
-                model, datamodule=NumberedData(num_workers=workers), ckpt_path=folder / "last.ckpt" if resume else None
+                model, datamodule=numbered_data(num_workers=workers), ckpt_path=folder / "last.ckpt" if resume else None
             )
         except RuntimeError as error:
             if "crash" not in str(error):
@@ -175,7 +181,7 @@ def test_interrupted_training_equals_uninterrupted(tmp_path, workers, options, c
 
 def test_testing_a_checkpoint_does_not_move_the_position(tmp_path):
     fit(tmp_path, max_epochs=1)
-    data = NumberedData()
+    data = numbered_data()
     trainer = L.Trainer(logger=False, enable_progress_bar=False, accelerator="cpu", enable_model_summary=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -184,7 +190,7 @@ def test_testing_a_checkpoint_does_not_move_the_position(tmp_path):
 
 
 def test_too_few_samples_for_the_processes_are_refused(monkeypatch):
-    data = NumberedData()
+    data = numbered_data()
     monkeypatch.setattr(data, "_rank_and_world", lambda: (0, 11))
     assert len(data.train_dataloader()) == len(data.test_dataloader()) == 1
     with pytest.raises(UserError, match="10 validation samples cannot be shared by 11 processes"):

@@ -3,8 +3,9 @@ from itertools import chain
 import numpy as np
 from sklearn.datasets import load_digits
 
-from app.data.digits import DigitsDataModule
+from app.data.base import EventDataModule
 from app.data.encoding import latency_table
+from app.data.tasks.digits import Digits
 
 
 def images_of(dataset):
@@ -15,7 +16,7 @@ def images_of(dataset):
 
 
 def test_splits_are_a_partition_and_the_test_split_is_fixed():
-    modules = [DigitsDataModule(seed=seed) for seed in (0, 1)]
+    modules = [EventDataModule(Digits(), seed=seed) for seed in (0, 1)]
     for data in modules:
         data.setup("fit")
         data.setup("test")
@@ -31,21 +32,26 @@ def test_splits_are_a_partition_and_the_test_split_is_fixed():
 
 
 def test_known_without_loading():
-    data = DigitsDataModule(time_steps=30)
+    data = EventDataModule(Digits(), time_steps=30)
     assert (data.input_shape, data.num_classes, data.time_steps) == ((1, 8, 8), 10, 30)
     assert data.train_set is None
 
 
 def test_latency_limits_are_used():
-    data = DigitsDataModule(time_steps=60, latency_min_steps=10, latency_max_steps=50)
+    data = EventDataModule(Digits(latency_min_steps=10, latency_max_steps=50), time_steps=60)
     steps_E = next(iter(data.test_dataloader())).events.steps_E
     assert (steps_E.min(), steps_E.max()) == (10, 47)
 
 
 def test_fingerprint_is_stable_and_sees_the_data():
     prints = [
-        DigitsDataModule(**options).fingerprint()
-        for options in ({}, {"batch_size": 3, "num_workers": 1}, {"seed": 1}, {"latency_max_steps": 20})
+        EventDataModule(Digits(**settings), **options).fingerprint()
+        for settings, options in (
+            ({}, {}),
+            ({}, {"batch_size": 3, "num_workers": 1}),
+            ({}, {"seed": 1}),
+            ({"latency_max_steps": 20}, {}),
+        )
     ]
     assert prints[0] == prints[1]
     assert len(set(prints)) == 3

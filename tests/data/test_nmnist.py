@@ -7,11 +7,17 @@ import pytest
 import tonic.download_utils
 from synthetic import recording_bytes
 
-from app.data import nmnist
-from app.data.nmnist import NMNISTDataModule
+from app.data.base import EventDataModule
 from app.data.nmnist_files import download_recordings, list_recordings, unpack
 from app.data.nmnist_parsing import LARGEST_FILE_BYTES, Binning, read_recording
+from app.data.tasks import nmnist
+from app.data.tasks.nmnist import NMNIST
 from app.errors import UserError
+
+
+def module(root, cache, **options):
+    loading = {key: options.pop(key) for key in ("time_steps", "seed", "batch_size") if key in options}
+    return EventDataModule(NMNIST(root, cache, **options), **loading)
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +56,7 @@ def spikes_of(dataset, sample):
 @pytest.mark.parametrize(("time_steps", "duration_ms"), [(300, 300), (150, 300), (100, 50)])
 def test_parsing_equals_the_independent_parser(make_nmnist, tmp_path, first_event_only, time_steps, duration_ms):
     root = make_nmnist()
-    data = NMNISTDataModule(
+    data = module(
         root,
         tmp_path / "cache",
         time_steps=time_steps,
@@ -72,7 +78,7 @@ def test_parsing_equals_the_independent_parser(make_nmnist, tmp_path, first_even
 @pytest.mark.parametrize("first_event_only", [False, True])
 def test_real_files_equal_the_independent_parser(shared_dir, tmp_path, first_event_only):
     root = shared_dir / "data" / "NMNIST_small"
-    data = NMNISTDataModule(root, tmp_path / "cache", first_event_only=first_event_only)
+    data = module(root, tmp_path / "cache", first_event_only=first_event_only)
     data.prepare_data()
     data.setup("fit")
     files = sorted((root / "Train").glob("*/*.bin"))
@@ -98,7 +104,7 @@ def test_flat_index_polarity_and_bins():
 
 def test_first_event_only_keeps_one_event_of_each_input(make_nmnist, tmp_path):
     root = make_nmnist(per_label=1, events=5000)
-    both = [NMNISTDataModule(root, tmp_path / "cache", first_event_only=first) for first in (False, True)]
+    both = [module(root, tmp_path / "cache", first_event_only=first) for first in (False, True)]
     every, single = (next(iter(data.test_dataloader())).events.to_dense() for data in both)
     assert single.sum(0).max() == 1 < every.sum(0).max()
     assert bool(((every.sum(0) > 0) == (single.sum(0) > 0)).all())
@@ -129,7 +135,7 @@ def test_bad_recordings_are_refused_and_named(make_nmnist, tmp_path, content):
     bad = root / "Train/7/00099.bin"
     bad.write_bytes(content)
     with pytest.raises(UserError, match=rf"{bad}.*data\.root"):
-        NMNISTDataModule(root, tmp_path / "cache").setup("fit")
+        module(root, tmp_path / "cache").setup("fit")
     assert not (tmp_path / "cache").exists()
 
 
@@ -138,7 +144,7 @@ def test_a_huge_file_is_refused_without_reading_it(make_nmnist, tmp_path):
     with (root / "Train/7/00099.bin").open("wb") as file:
         file.truncate(2**40)
     with pytest.raises(UserError, match=r"00099\.bin"):
-        NMNISTDataModule(root, tmp_path / "cache").setup("fit")
+        module(root, tmp_path / "cache").setup("fit")
 
 
 @pytest.mark.parametrize("name", ["Train/10/00001.bin", "Train/7/notes.txt", "Train/00001.bin", "Train/7/sub.bin/x"])
@@ -147,7 +153,7 @@ def test_foreign_files_are_refused_not_skipped(make_nmnist, tmp_path, name):
     (root / name).parent.mkdir(exist_ok=True)
     (root / name).touch()
     with pytest.raises(UserError, match=r"Train/.*move it out of data\.root"):
-        NMNISTDataModule(root, tmp_path / "cache").setup("fit")
+        module(root, tmp_path / "cache").setup("fit")
 
 
 def test_empty_split_is_refused(tmp_path):
@@ -158,14 +164,14 @@ def test_empty_split_is_refused(tmp_path):
 
 def test_found_in_the_layout_of_tonic_and_split(make_nmnist, tmp_path):
     root = make_nmnist(per_label=6, events=50, folder="NMNIST")
-    data = NMNISTDataModule(root, tmp_path / "cache")
+    data = module(root, tmp_path / "cache")
     data.setup("fit")
     assert (len(data.train_set), len(data.val_set)) == (50, 10), "a sixth is for validation"
-    data = NMNISTDataModule(root, tmp_path / "cache", val_samples=25)
+    data = module(root, tmp_path / "cache", val_samples=25)
     data.setup("fit")
     assert (len(data.train_set), len(data.val_set)) == (35, 25)
     with pytest.raises(UserError, match=r"data\.val_samples = 60"):
-        NMNISTDataModule(root, tmp_path / "cache", val_samples=60).setup("fit")
+        module(root, tmp_path / "cache", val_samples=60).setup("fit")
 
 
 @pytest.fixture
@@ -181,7 +187,7 @@ def test_cache_is_used_until_something_changes(make_nmnist, tmp_path, parsed):
     root = make_nmnist(events=50)
 
     def load(**options):
-        data = NMNISTDataModule(root, tmp_path / "cache", **options)
+        data = module(root, tmp_path / "cache", **options)
         data.prepare_data()
         data.setup("fit")
         return data.fingerprint()
@@ -203,12 +209,12 @@ def test_cache_is_used_until_something_changes(make_nmnist, tmp_path, parsed):
 
 def test_corrupt_cache_is_parsed_again(make_nmnist, tmp_path, parsed):
     root = make_nmnist(events=50)
-    NMNISTDataModule(root, tmp_path / "cache").setup("test")
+    module(root, tmp_path / "cache").setup("test")
     (cached,) = (tmp_path / "cache").iterdir()
     content = bytearray(cached.read_bytes())
     content[-100] ^= 4
     cached.write_bytes(content)
-    data = NMNISTDataModule(root, tmp_path / "cache")
+    data = module(root, tmp_path / "cache")
     data.setup("test")
     assert len(parsed) == 2
     file = min((root / "Test/0").iterdir())
@@ -218,7 +224,7 @@ def test_corrupt_cache_is_parsed_again(make_nmnist, tmp_path, parsed):
 def test_fitting_reads_no_test_recording(make_nmnist, tmp_path):
     root = make_nmnist()
     (root / "Test/0/00031.bin").write_bytes(b"damaged")
-    data = NMNISTDataModule(root, tmp_path / "cache")
+    data = module(root, tmp_path / "cache")
     data.prepare_data()
     data.setup("fit")
     with pytest.raises(UserError, match="Test/0/00031"):
@@ -227,13 +233,13 @@ def test_fitting_reads_no_test_recording(make_nmnist, tmp_path):
 
 @pytest.mark.parametrize("time_steps", [299, 7, 301, 32767])
 def test_bins_must_divide_the_duration(tmp_path, time_steps):
-    with pytest.raises(UserError, match=rf"data\.duration_ms = 300 .* time_steps = {time_steps}"):
-        NMNISTDataModule(tmp_path, tmp_path, time_steps=time_steps)
+    with pytest.raises(UserError, match=rf"data\.duration_ms=300 .* time_steps={time_steps}"):
+        module(tmp_path, tmp_path, time_steps=time_steps)
 
 
 def test_without_network_one_clear_sentence(tmp_path):
     with pytest.raises(UserError, match=rf"data\.root = {tmp_path} .*no network.*Train and Test folders") as raised:
-        NMNISTDataModule(tmp_path, tmp_path / "cache").prepare_data()
+        module(tmp_path, tmp_path / "cache").prepare_data()
     assert "\n" not in str(raised.value)
 
 
@@ -250,7 +256,7 @@ def test_download_unpacks_the_split(tmp_path, monkeypatch):
         write_zip(os.path.join(folder, name), "Train/0/00001.bin", "Train/4/00002.bin")
 
     monkeypatch.setattr(tonic.download_utils, "download_url", download)
-    data = NMNISTDataModule(tmp_path, tmp_path / "cache", val_samples=1)
+    data = module(tmp_path, tmp_path / "cache", val_samples=1)
     data.prepare_data()
     data.setup("fit")
     assert sorted(data.train_set.arrays.label_S.tolist()) == [0, 4]
@@ -308,16 +314,16 @@ def numbers(dataset) -> list[tuple]:
 def test_folds_divide_all_recordings_alike_in_labels_and_whatever_the_seed(make_nmnist, tmp_path):
     root, every, parts = make_nmnist(), [], []
     for split in ("train", "test"):
-        every += numbers(NMNISTDataModule(root, tmp_path / "cache")._samples(split))
+        every += numbers(NMNIST(root, tmp_path / "cache")._samples(split, 300))
     for fold in range(3):
-        data = NMNISTDataModule(root, tmp_path / "cache", folds=3, fold=fold, seed=fold, val_samples=10)
-        train, val = data.load_train_val()
-        test = data.load_test()
+        data = module(root, tmp_path / "cache", folds=3, fold=fold, seed=fold, val_samples=10)
+        train, val = data.task.load_train_val(300, fold)
+        test = data.task.load_test(300, fold)
         assert (len(train), len(val), len(test)) == (30, 10, 20)
         assert np.bincount(test.arrays.label_S[test.rows_S]).tolist() == [2] * 10
         assert sorted(numbers(train) + numbers(val) + numbers(test)) == sorted(every)
-        other_seed = NMNISTDataModule(root, tmp_path / "cache", folds=3, fold=fold, seed=9)
-        assert numbers(other_seed.load_test()) == numbers(test)
+        other_seed = module(root, tmp_path / "cache", folds=3, fold=fold, seed=9)
+        assert numbers(other_seed.task.load_test(300, 9)) == numbers(test)
         parts += numbers(test)
     assert sorted(parts) == sorted(every)
     assert len(set(every)) == 60
@@ -325,4 +331,4 @@ def test_folds_divide_all_recordings_alike_in_labels_and_whatever_the_seed(make_
 
 def test_more_folds_than_recordings_of_a_digit_are_refused(make_nmnist, tmp_path):
     with pytest.raises(UserError, match=r"data\.folds to at most 6"):
-        NMNISTDataModule(make_nmnist(), tmp_path / "cache", folds=7).load_test()
+        module(make_nmnist(), tmp_path / "cache", folds=7).setup("test")

@@ -1,16 +1,23 @@
 import pytest
 import torch
 
-from app.data.spike_trains import SpikeTrainsDataModule
-from app.errors import UserError
+from app.data.base import EventDataModule
+from app.data.tasks.spike_trains import SpikeTrains
+
+SIZES = ("inputs", "outputs", "input_rate", "target_rate")
+
+
+def module(**options):
+    settings = {key: options.pop(key) for key in SIZES if key in options}
+    return EventDataModule(SpikeTrains(**settings), **options)
 
 
 def sample(**options):
-    return next(iter(SpikeTrainsDataModule(**options).train_dataloader()))
+    return next(iter(module(**options).train_dataloader()))
 
 
 def test_one_sample_everywhere():
-    data = SpikeTrainsDataModule(inputs=40, outputs=7, time_steps=80)
+    data = module(inputs=40, outputs=7, time_steps=80)
     batches = [list(loader) for loader in (data.train_dataloader(), data.val_dataloader(), data.test_dataloader())]
     assert [len(loader) for loader in batches] == [1, 1, 1]
     (train,), (val,), (test,) = batches
@@ -48,5 +55,5 @@ def test_rates():
     ],
 )
 def test_bad_numbers_are_refused(options, key):
-    with pytest.raises(UserError, match=rf"data\.{key}"):
-        SpikeTrainsDataModule(**options)
+    with pytest.raises(ValueError, match=key):
+        module(**options)

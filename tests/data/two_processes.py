@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import lightning as L
-from test_data_module import NumberedData, Recorder
+from test_data_module import Recorder, numbered_data
 
 
 class Writer(Recorder):
@@ -31,4 +31,4 @@ if __name__ == "__main__":
         enable_checkpointing=False,
         use_distributed_sampler=False,
     )
-    trainer.fit(Writer(), datamodule=NumberedData(eval_batch_size=2))
+    trainer.fit(Writer(), datamodule=numbered_data(eval_batch_size=2))

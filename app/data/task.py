@@ -1,0 +1,61 @@
+"""What a task is: a dataclass of its settings that delivers samples, known by its name in :data:`TASKS`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+from ..registry import Registry
+from ..settings import check_settings
+from .event_dataset import EventDataset
+
+Split = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Where samples come from and what they look like; a task of one's own is a subclass in a file.
+
+    Its fields are made by :func:`app.settings.setting` and appear under ``data.`` in the configuration.
+
+    Attributes:
+        input_shape: the shape of the input, (channels, rows, columns) for images; known without loading.
+        num_classes: the number of output neurons that are needed; known without loading.
+        has_labels: whether the task is a classification; if not, its data sets bring target trains.
+        usual_network: the network without ``network=``.
+        usual_time_steps: T without ``time_steps=``.
+        usual_loss: the loss without ``loss=``; None leaves it to the rule.
+    """
+
+    input_shape: ClassVar[Any]
+    num_classes: ClassVar[Any]
+    has_labels: ClassVar[bool] = True
+    usual_network: ClassVar[tuple[str, ...]]
+    usual_time_steps: ClassVar[int] = 100
+    usual_loss: ClassVar[str | None] = None
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def sized(self, input_shape: tuple[int, ...], outputs: int) -> Self:
+        """The same task for a network of this input and so many outputs; most tasks do not depend on it."""
+        return self
+
+    def problems(self, config: Any) -> Iterator[str]:
+        """What cannot work with ``config.time_steps``, a sentence each with the key and the remedy."""
+        yield from ()
+
+    def prepare(self, split: Split, time_steps: int) -> None:
+        """Download and cache what a split needs; called on one process, and cheap when nothing is missing."""
+
+    def load_train_val(self, time_steps: int, seed: int) -> tuple[EventDataset, EventDataset]:
+        """The training and the validation samples; ``seed`` decides what is random about them."""
+        raise NotImplementedError
+
+    def load_test(self, time_steps: int, seed: int) -> EventDataset:
+        """The test samples."""
+        raise NotImplementedError
+
+
+TASKS: Registry[type[Task]] = Registry("task")

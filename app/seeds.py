@@ -1,0 +1,54 @@
+"""Random numbers by purpose: one seed, a stream of its own for each thing that is random about a run.
+
+What shares a stream is not independent: when the random task and the first weights were drawn from the same one, an
+input fired exactly where a weight was among the lowest. Streams are told apart by
+:class:`numpy.random.SeedSequence`, whose children do not overlap.
+
+``split``, ``order``, ``landscape`` and ``augmentation`` keep the numbers that they have always had, so that a run goes
+on from an old checkpoint with the samples and the order on which it was trained. They choose among samples and
+directions; none of them draws a weight or a spike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+import torch
+
+CHILDREN = {"weights": 0, "task": 1}
+"""The place of each purpose among the children of a seed: never to be changed, or the numbers of every seed are."""
+KEPT: dict[str, Callable[..., int]] = {
+    "split": lambda seed: seed,
+    "landscape": lambda seed: seed,
+    "order": lambda seed, epoch: (seed * 1_000_003 + epoch) & (2**63 - 1),
+}
+Purpose = Literal["weights", "task", "split", "landscape", "order"]
+
+
+def torch_generator(seed: int, purpose: Purpose, *index: int) -> torch.Generator:
+    """A generator on the CPU that stands at the beginning of a stream.
+
+    Args:
+        seed: of the run.
+        purpose: what is drawn.
+        index: which part of it, such as the epoch of ``order``.
+
+    >>> torch.rand(1, generator=torch_generator(0, "task")) == torch.rand(1, generator=torch_generator(0, "weights"))
+    tensor([False])
+    """
+    return torch.Generator().manual_seed(stream_seed(seed, purpose, *index))
+
+
+def stream_seed(seed: int, purpose: Purpose, *index: int) -> int:
+    """The integer that starts a stream: a function of its arguments alone, on every machine."""
+    if purpose in KEPT:
+        return KEPT[purpose](seed, *index)
+    sequence = np.random.SeedSequence(seed, spawn_key=(CHILDREN[purpose], *index))
+    return int(sequence.generate_state(1, np.uint64)[0])
+
+
+def augmentation_rng(batch: tuple[int, int, int, int]) -> np.random.Generator:
+    """What changes the samples of a training batch, told by seed, epoch, place in the epoch and rank."""
+    return np.random.default_rng(batch)

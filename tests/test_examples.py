@@ -1,0 +1,80 @@
+"""The files in examples/ run as they are, and docs/EXTENDING.md shows them."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from run_tools import checkpoint, rows, run
+
+from app import evaluate
+from app.config import components, load_config
+from app.config.components import SLOTS
+from app.errors import UserError
+from app.events import Batch
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture(autouse=True)
+def forgotten(tmp_path, monkeypatch):
+    """What a test's plugins registered is unknown to the next test."""
+    monkeypatch.setattr(components, "_loaded", {})
+    monkeypatch.chdir(tmp_path)
+    before = {slot.registry: set(slot.registry) for slot in SLOTS.values()}
+    yield
+    for registry, names in before.items():
+        for name in set(registry) - names:
+            registry.remove(name)
+
+
+def plugin(name):
+    return f"plugins=[{EXAMPLES / name}.py]"
+
+
+def test_a_loss_trains_and_its_checkpoint_needs_the_plugin_to_be_named(capsys):
+    run(plugin("my_loss"), "loss=my_loss", "objective.wanted_step=20", "out=o", "trainer.max_epochs=1")
+    assert checkpoint("o")["config"]["objective"]["wanted_step"] == 20
+    assert float(rows("o")[-1]["val/loss"]) >= 0
+    components._loaded.clear()
+    SLOTS["loss"].registry.remove("my_loss")
+    with pytest.raises(UserError, match=rf"add {re.escape(plugin('my_loss'))}"):
+        evaluate.main(["ckpt=o"])
+    assert evaluate.main(["ckpt=o", plugin("my_loss"), "trainer.enable_progress_bar=false"]) == 0
+    assert "accuracy by first spike" in capsys.readouterr().out
+
+
+def test_the_loss_has_the_gradient_of_its_equation():
+    load_config([plugin("my_loss")])
+    spikes = torch.zeros(10, 3, 2, dtype=torch.float64)
+    spikes[4, 0, 1] = spikes[6, 0, 1] = spikes[7, 1, 0] = 1
+    times = (spikes * torch.arange(10).view(-1, 1, 1)).requires_grad_()
+    loss = SLOTS["loss"].registry["my_loss"](wanted_step=5)
+    batch = Batch(None, torch.tensor([1, 1, 0]))
+    assert loss(spikes, times, batch, "none").tolist() == [0.1, 2.5, 2.5]
+    loss(spikes, times, batch).backward()
+    assert times.grad.nonzero().tolist() == [[4, 0, 1]]
+    assert float(times.grad[4, 0, 1]) == pytest.approx(2 * (4 - 5) / 10 / 3)
+
+
+@pytest.mark.slow
+def test_a_task_is_learnt_and_its_noise_is_a_setting():
+    epochs = ["trainer.max_epochs=8", "trainer.limit_train_batches=1.0", "data.batch_size=16"]
+    run(plugin("my_task"), "task=my_task", "network=null", "time_steps=null", "out=o", "optim.lr=0.01", *epochs)
+    assert max(float(row["val/accuracy_first"]) for row in rows("o") if row["val/accuracy_first"]) > 0.9
+    with pytest.raises(UserError, match=r"data\.noise=0\.5 is out of range"):
+        load_config(["task=my_task", "data.noise=0.5"])
+
+
+def test_a_loss_without_activation_gradient_is_refused_with_the_activation_rule():
+    with pytest.raises(UserError, match=r"the my_loss loss has no activation gradient; use loss=count or"):
+        load_config([plugin("my_loss"), "rule=activation", "loss=my_loss"])
+
+
+def test_the_page_shows_the_examples_as_they_are():
+    text = (ROOT / "docs" / "EXTENDING.md").read_text()
+    shown = dict(re.findall(r"<!-- (examples/\w+\.py) -->\n```python\n(.*?)```\n", text, flags=re.S))
+    assert {"examples/my_loss.py", "examples/my_task.py"} <= set(shown)
+    for name, code in shown.items():
+        assert code == (ROOT / name).read_text(), name
