@@ -82,6 +82,9 @@ class Registry(Mapping[str, T]):
     def __contains__(self, name: object) -> bool:
         return name in self._known or name in self._former
 
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._known)
 
