@@ -93,6 +93,7 @@ def membrane_error(
     def at(t: int | slice, **later: Tensor) -> Tensor:
         here = {name: value[t] if name in WINDOWS else value for name, value in known.items()}
         error = rule.equation(*values(names, later, here, settings))
+        error = torch.zeros_like(trajectory.potential_TBN[t]) + error  # an equation may give one number for all
         return error if allowed is None else torch.where(allowed[t], error, 0)
 
     if rule.asks_for(*LATER):
