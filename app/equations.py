@@ -100,7 +100,7 @@ def rebound(equation: Equation, functions: Mapping[str, Callable[..., Any]]) -> 
     """
     if not isinstance(equation, FunctionType) or equation.__closure__:
         raise ValueError("it is no plain function at the top of a module or class")
-    names: dict[str, Any] = {"__name__": equation.__module__}
+    names: dict[str, Any] = {"__name__": __name__}  # a module that a cache of compiled code can import
     for name in equation.__code__.co_names:
         value = equation.__globals__.get(name, getattr(builtins, name, None))
         if name in functions and value is FUNCTIONS[name]:

@@ -92,7 +92,7 @@ def _point(structure: _Structure) -> tuple[Callable[..., Any], str]:
         ValueError: an equation refers to what compiled code does not have.
     """
     rule, surrogate = structure.rule, structure.surrogate
-    functions = {"equation": _compiled(rule.equation)}
+    functions: dict[str, Any] = {"__name__": __name__, "equation": _compiled(rule.equation)}
     places = {name: name for name in POINTS} | {name: f"neuron.{field}" for name, field in CONSTANTS.items()}
     if surrogate:
         functions["derivative"] = _compiled(surrogate.equation)

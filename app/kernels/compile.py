@@ -87,7 +87,10 @@ class _KernelCache(_Cache):
             return None
         if hashlib.sha256(content).hexdigest().encode() != checksum:
             return None
-        return CompileResult._rebuild(target_context, *pickle.loads(content))
+        try:
+            return CompileResult._rebuild(target_context, *pickle.loads(content))
+        except Exception:  # whole, but made by a version that keeps something else
+            return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled kernel; where that is not possible, it is compiled again next time."""
