@@ -11,6 +11,8 @@ from . import __version__
 def code_version() -> str:
     """The release, and from a checkout the git commit: "0.1.0+g1a2b3c4d5e6f", with ".dirty" behind if changed."""
     folder = Path(__file__).resolve().parent
+    if not (folder.parent / ".git").exists():  # installed, perhaps below a checkout of something else
+        return __version__
     command = ["git", "-C", str(folder), "describe", "--always", "--dirty=.dirty", "--exclude=*", "--abbrev=12"]
     try:
         commit = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()

@@ -50,7 +50,9 @@ __all__ = [
     "to_yaml",
 ]
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+PACKAGE = Path(__file__).resolve().parents[1]
+CONFIGS = next(folder / "configs" for folder in (PACKAGE, PACKAGE.parent) if (folder / "configs").is_dir())
+"""In the installed package; in a checkout beside it."""
 CHOICES = ("loss", "readout", "time_steps", "network")
 """Keys whose null is filled in before ``${...}`` is resolved, so that ``out: runs/${loss}`` never reads null."""
 

@@ -1,0 +1,51 @@
+"""The command ``antlr-snn``: ``antlr-snn train task=mnist``, ``antlr-snn report runs`` and so on.
+
+``python train.py`` and ``python -m app.<command>`` are the same commands from a checkout.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+from . import __version__
+from .errors import UserError, run_command
+
+COMMANDS = {
+    "train": ("train", "train a network"),
+    "evaluate": ("evaluate", "test a checkpoint on its task's test split"),
+    "sweep": ("sweep.__main__", "search a grid with repeated trials"),
+    "report": ("report.__main__", "compare stored runs on one page"),
+    "landscape": ("landscape.__main__", "loss on lines and planes; which rule's gradient describes it"),
+    "verify": ("verify", "replay golden files through every engine"),
+}
+"""Module and purpose of each command; the module has ``main(argv)``."""
+
+
+def usage() -> str:
+    """What ``antlr-snn --help`` prints."""
+    commands = "\n".join(f"  {name:11}{purpose}" for name, (_, purpose) in COMMANDS.items())
+    return f"usage: antlr-snn COMMAND [arguments]\n\n{commands}\n\nantlr-snn COMMAND --help explains one; --version"
+
+
+def main(argv: list[str]) -> int | None:
+    """Run the command that ``argv`` begins with.
+
+    Raises:
+        UserError: there is no such command.
+    """
+    if not argv or argv[0] in ("--help", "-h"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        print(f"antlr-snn {__version__}")
+        return 0
+    if argv[0] not in COMMANDS:
+        raise UserError(f"antlr-snn has no command {argv[0]!r}; choose {', '.join(COMMANDS)}")
+    return import_module(f".{COMMANDS[argv[0]][0]}", __package__).main(argv[1:])
+
+
+def entry() -> None:
+    """Where the installed command begins."""
+    sys.argv[0] = "antlr-snn"
+    run_command(main)
