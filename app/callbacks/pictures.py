@@ -11,21 +11,25 @@ from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
 
 from ..events import Batch
+from ..files import replacing
 from ..probes import figures
 from ..readout import first_spike_steps
 
 
 def store(figure: Figure, path: Path, trainer: L.Trainer, name: str) -> None:
-    """Write a picture, and hand it to W&B if that is on."""
+    """Write a picture, whole or not at all, and hand it to W&B if that is on."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with replacing(path, "wb") as file:
+        figure.savefig(file, dpi=120, format=path.suffix[1:])
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(name, [str(path)])
 
 
 class SpikeRaster(L.Callback):
-    """Draws all spikes of the first validation sample when training ends.
+    """Draws all spikes of the first validation sample when training has ended.
+
+    Also when a run is taken up that was killed behind its last step, before its picture was drawn.
 
     Args:
         out: the run's folder; the picture is ``raster.png``.
@@ -35,7 +39,7 @@ class SpikeRaster(L.Callback):
         self.out = out
 
     @rank_zero_only
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Run the sample through the network and draw it."""
         batch = first_validation_samples(trainer, pl_module, 1)
         with torch.no_grad():
