@@ -20,11 +20,12 @@ def main(argv: list[str]) -> int:
     run = build_run(start)
     run.open()
     run.print(heading(run))
-    run.trainer.fit(run.module, datamodule=run.data, ckpt_path=start.checkpoint)
-    train_s = run.timer.time_elapsed()  # before testing, which restores the best checkpoint and with it the timer
-    run.print("\nReading the test split, once, with the best checkpoint by validation")
-    run.trainer.test(run.module, datamodule=run.data, ckpt_path=run.chosen_path, verbose=False)
-    summary = finish(run, train_s)
+    with run.stop:
+        run.trainer.fit(run.module, datamodule=run.data, ckpt_path=start.checkpoint)
+        train_s = run.timer.time_elapsed()  # before testing, which restores the best checkpoint and with it the timer
+        run.print("\nReading the test split, once, with the best checkpoint by validation")
+        run.trainer.test(run.module, datamodule=run.data, ckpt_path=run.chosen_path, verbose=False)
+        summary = finish(run, train_s)
     run.print(report(summary, start.out))
     return 0
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from app.checkpoint import CHECKPOINTS, LAST
 from app.errors import RunStopped
+from app.resume.checkpoint import CHECKPOINTS, LAST
 from reliability.child import Child
 from reliability.digest import digests_of
 

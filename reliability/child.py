@@ -10,11 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.checkpoint import CHECKPOINTS, LAST
 from app.errors import RunStopped
 from app.files import PARTIAL
+from app.resume.checkpoint import CHECKPOINTS, LAST
 
-TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+METRICS = "metrics.csv"
+TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 
 
 @dataclass
@@ -81,6 +82,15 @@ class Child:
         """Wait until a checkpoint is half written; False if the process ends before."""
         while self.process.poll() is None:
             if any((self.out / CHECKPOINTS).glob(f".*{PARTIAL}")):
+                return True
+        return False
+
+    def has_written_metrics(self) -> bool:
+        """Wait until the table of metrics is replaced; False if the process ends before."""
+        path = self.out / METRICS
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        while self.process.poll() is None:
+            if path.exists() and path.stat().st_mtime_ns != before:
                 return True
         return False
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from app.checkpoint import BEST, CHECKPOINTS, LAST, PREVIOUS, read_checkpoint
 from app.errors import UserError
+from app.resume.checkpoint import BEST, CHECKPOINTS, LAST, PREVIOUS, read_checkpoint
 from reliability.bench import Bench, Outcome, wait_for
 from reliability.digest import digest
 
@@ -132,6 +132,24 @@ def with_code(bench: Bench) -> Outcome:
     return Outcome(f"{2 * len(loads)} files", happened, refused == 2 * len(loads) and not harm.exists())
 
 
+def odd_tensors(bench: Bench) -> Outcome:
+    """Checkpoint with tensors that are no plain arrays."""
+    content = read_checkpoint(bench.whole / CHECKPOINTS / LAST)
+    weight = next(iter(content["state_dict"].values()))
+    odd = (weight.to_sparse(), weight.to("meta"), weight.to(torch.complex64), torch.zeros(1).expand(2**40), weight / 0)
+    places = ("state_dict", "optimizer_states", "callbacks")
+    path = bench.folder / "odd.ckpt"
+    refused = 0
+    for value in odd:
+        for place in places:
+            part = content[place]
+            spoiled = {**part, "x": value} if isinstance(part, dict) else [{**part[0], "x": value}]
+            path.write_bytes(_saved({**content, place: spoiled}))
+            refused += "odd.ckpt" in refusal(path)
+    files = len(odd) * len(places)
+    return Outcome(f"{files} files", f"{refused} refused by name", refused == files)
+
+
 def last_damaged(bench: Bench) -> Outcome:
     """Newest checkpoint damaged after a kill."""
     with bench.begun("fallback") as child:
@@ -159,4 +177,4 @@ def all_damaged(bench: Bench) -> Outcome:
     return Outcome("1 run", f"exit code {ended.code}, one sentence, no file touched", refused and kept, "the run")
 
 
-FAULTS = (truncated, changed, foreign, with_code, last_damaged, all_damaged)
+FAULTS = (truncated, changed, foreign, with_code, odd_tensors, last_damaged, all_damaged)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from app.checkpoint import BEST, CHECKPOINTS, LAST, read_checkpoint
+from app.resume.checkpoint import BEST, CHECKPOINTS, LAST, read_checkpoint
 
 
 def digests_of(out: Path) -> dict[str, str]:

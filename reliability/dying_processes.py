@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from app.checkpoint import CHECKPOINTS, LAST, read_checkpoint
+from app.resume.checkpoint import CHECKPOINTS, LAST, read_checkpoint
 from reliability.bench import Bench, Ended, Outcome
 from reliability.child import Child
 from reliability.usage import children_of, usage_of

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from app.checkpoint import CHECKPOINTS, LAST, read_checkpoint
 from app.files import PARTIAL
+from app.resume.checkpoint import CHECKPOINTS, LAST, read_checkpoint
 from reliability.bench import Bench, Ended, Outcome
 from reliability.digest import digest
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from app.checkpoint import CHECKPOINTS, LAST, read_checkpoint
+from app.resume.checkpoint import CHECKPOINTS, LAST, read_checkpoint
 from app.verify import CONSTANTS, Case, read_case, replay
 from reliability.malformed_data import Edit, apply_edits
 

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.checkpoint import CHECKPOINTS, newest_intact, read_checkpoint
 from app.errors import RunStopped
 from app.files import PARTIAL
+from app.resume.checkpoint import CHECKPOINTS, newest_intact, read_checkpoint
 from app.training.folder import CONFIG, has_checkpoints
 from reliability.child import Child
 from reliability.digest import digests_of
@@ -131,7 +131,8 @@ def _arguments_of(out: Path, settings: list[str]) -> list[str]:
 
 def _kill(child: Child, chance: random.Random, step: float) -> bool:
     """Kill a child at a random time: one in ten while it starts, the others after their first checkpoint from a step
-    on, of these one in four as soon as it begins to write another one. False if it ended before.
+    on, of these one in four as soon as it begins to write another one, and one in four as soon as ``metrics.csv`` is
+    new, which a checkpoint follows. False if it ended before.
     """
     if chance.random() < 0.1:
         if child.wait(chance.uniform(0, START_S)):
@@ -143,7 +144,8 @@ def _kill(child: Child, chance: random.Random, step: float) -> bool:
                 return False
         if child.wait(WAIT_S * chance.random()):
             return False
-        if chance.random() < 0.25 and not child.begins_to_write():
+        window = chance.random()
+        if window < 0.5 and not (child.begins_to_write() if window < 0.25 else child.has_written_metrics()):
             return False
     child.kill()
     return True

@@ -20,8 +20,8 @@ from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from app.checkpoint import CHECKPOINTS, LAST, read_checkpoint
 from app.errors import RunStopped, UserError
+from app.resume.checkpoint import CHECKPOINTS, LAST, read_checkpoint
 from app.training.folder import CONFIG, has_checkpoints
 from reliability.child import Child
 from reliability.page import PAGE, Parser, table, write_section

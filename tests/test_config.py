@@ -221,6 +221,49 @@ def test_a_group_can_be_given_as_a_mapping() -> None:
 # Written and read again
 
 
+SECRET = "never-to-be-stored"
+OUTSIDE = [
+    "${oc.env:API_KEY}",
+    "a ${ oc.env : API_KEY } b",
+    "${oc.decode:'1'}",
+    "${${engine}:API_KEY}",
+    "${oc.env:${data.root}}",
+    "${mine:1}",
+]
+
+
+@pytest.mark.parametrize("text", OUTSIDE)
+def test_nothing_from_outside_the_settings_gets_into_them(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would land in config.yaml, in the checkpoints and in W&B."""
+    monkeypatch.setenv("API_KEY", SECRET)
+    (tmp_path / "own.yaml").write_text(f'tracking:\n  notes: "{text}"\n')
+    stored = to_dict(load_config([]))
+    stored["tracking"]["notes"] = text
+    tags = to_dict(load_config([]))
+    tags["tracking"]["tags"] = ["a", text]
+    calls = [
+        lambda: load_config(["config=own"], tmp_path),
+        lambda: load_config([f"tracking.notes={text}"]),
+        lambda: load_config([f"tracking.tags=['{text}']"]),
+        lambda: from_dict(stored),
+        lambda: from_dict(tags),
+    ]
+    for call in calls:
+        with pytest.raises(UserError, match=r"tracking\.(notes|tags)") as refused:
+            call()
+        assert SECRET not in str(refused.value)
+
+
+def test_a_checkpoint_holds_no_references_at_all() -> None:
+    stored = to_dict(load_config([]))
+    stored["tracking"]["notes"] = "seed ${seed}"
+    with pytest.raises(UserError, match=r"the checkpoint: tracking\.notes holds a reference"):
+        from_dict(stored)
+    assert load_config(["tracking.notes=at 12:30, seed ${seed}: good"]).tracking.notes == "at 12:30, seed 0: good"
+
+
 def test_a_checkpoint_can_be_changed_by_arguments() -> None:
     stored = to_dict(load_config(["config=nmnist_antlr", "seed=4"]))
     config = from_dict(stored, ["data.eval_batch_size=8", "--ckpt=last"])

@@ -16,17 +16,18 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
-from app.checkpoint import read_checkpoint
 from app.config import load_config
 from app.errors import UserError
 from app.network import Network
 from app.neuron.lif import Neuron
+from app.resume.checkpoint import read_checkpoint
 from app.rules import antlr
+from app.training.start import prepare
 from app.verify import read_case
 from reliability import __main__ as selftest
 from reliability import inputs
 from reliability.inputs import Kind, kinds, try_inputs
-from reliability.malformed_models import go_on_from, good_case, good_checkpoint
+from reliability.malformed_models import DROP, go_on_from, good_case, good_checkpoint
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = 40
@@ -57,51 +58,102 @@ def saved(path: Path, **changes) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        pytest.param(lambda moments: moments | {"exp_avg": torch.zeros(3)}, id="another shape"),
-        pytest.param(lambda moments: {k: m for k, m in moments.items() if k != "exp_avg_sq"}, id="missing"),
-    ],
-)
-def test_moments_that_do_not_fit_their_weights_are_refused(changed, tmp_path):
-    """The fused Adam does not compare shapes: it wrote past the end of the smaller array."""
-    states = [{**good_checkpoint()["optimizer_states"][0]}]
-    states[0]["state"] = {**states[0]["state"], 0: changed(states[0]["state"][0])}
-    with pytest.raises(UserError, match="optimiser's state does not fit its weights"):
-        read_checkpoint(saved(tmp_path / "bad.ckpt", optimizer_states=states), to_resume=True)
+def changed(place: tuple, value) -> dict:
+    """A good checkpoint with another value at a place; DROP removes what is there."""
+    content = copy.deepcopy(good_checkpoint())
+    owner = content
+    for key in place[:-1]:
+        owner = owner[key]
+    assert place[-1] in owner
+    if value is DROP:
+        del owner[place[-1]]
+    else:
+        owner[place[-1]] = value
+    return content
+
+
+FIRST = ("optimizer_states", 0, "state", 0)
+STILL = {"lr": 1e-3, "params": [0, 1, 2, 3]}
 
 
 @pytest.mark.parametrize(
     ("place", "value"),
     [
-        (("optimizer_states", 0, "param_groups", 0, "differentiable"), torch.full((10, 4), float("nan"))),
+        ((*FIRST, "exp_avg"), torch.zeros(3)),  # the fused Adam wrote past the end of the smaller array
+        ((*FIRST, "exp_avg_sq"), DROP),
+        (("optimizer_states", 0, "state"), {}),  # another run from here on: the moments would start anew
+        (("optimizer_states", 0, "state"), {0: torch.zeros(3)}),
+        (("optimizer_states",), []),
+        (("optimizer_states",), [{"state": {}, "param_groups": [STILL]}]),
+        (("optimizer_states", 0, "param_groups", 0, "differentiable"), torch.ones(10, 4)),
         (("lr_schedulers", 0, "last_epoch"), ["fc2"]),
         (("lr_schedulers", 0, "base_lrs"), 3),
         (("callbacks", "RunningMetrics", "ranks", 0, "correct_first_C"), torch.full((4,), float("inf"))),
     ],
 )
 def test_states_that_no_run_leaves_are_refused_before_the_first_step(place, value, tmp_path):
-    content = copy.deepcopy(good_checkpoint())
-    owner = content
-    for key in place[:-1]:
-        owner = owner[key]
-    assert place[-1] in owner
-    owner[place[-1]] = value
     with pytest.raises(UserError, match="use another one"):
-        go_on_from(content, tmp_path)
+        go_on_from(changed(place, value), tmp_path)
+
+
+SHAPE = (4, 64)
+ODD = {
+    "sparse": lambda: torch.zeros(SHAPE).to_sparse(),
+    "huge sparse": lambda: torch.sparse_coo_tensor(torch.zeros(2, 1).long(), torch.ones(1), (2**31, 2**31)),
+    "compressed": lambda: torch.eye(*SHAPE).to_sparse_csr(),
+    "meta": lambda: torch.zeros(SHAPE, device="meta"),
+    "complex": lambda: torch.zeros(SHAPE, dtype=torch.complex64),
+    "quantised": lambda: torch.quantize_per_tensor(torch.zeros(SHAPE), 0.1, 0, torch.quint8),
+    "huge": lambda: torch.zeros(1).expand(2**40),
+    "infinite": lambda: torch.full(SHAPE, float("inf")),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize(
+    "place", [("state_dict", "network.layers.0.weight"), (*FIRST, "exp_avg"), ("callbacks", "RandomState", "ranks")]
+)
+def test_tensors_that_are_no_plain_arrays_are_refused_wherever_they_are(place, kind, tmp_path):
+    torch.save(changed(place, ODD[kind]()), tmp_path / "bad.ckpt")
+    with pytest.raises(UserError, match=r"dense array of real numbers|claims more|not finite|damaged") as refused:
+        read_checkpoint(tmp_path / "bad.ckpt")
+    assert place[-1] in str(refused.value) or "damaged" in str(refused.value)
+
+
+def test_a_list_that_holds_itself_is_looked_at_once(tmp_path):
+    endless = []
+    endless.append(endless)
+    torch.save({**good_checkpoint(), "extra": endless}, tmp_path / "odd.ckpt")
+    assert read_checkpoint(tmp_path / "odd.ckpt")["epoch"] == 0
+
+
+def loop_of_links(path: Path) -> None:
+    path.symlink_to(path)
+
+
+@pytest.mark.parametrize("make", [loop_of_links, os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero")])
+@pytest.mark.parametrize("name", ["o/checkpoints/last.ckpt", "x" * 300])
+def test_what_is_no_file_is_no_checkpoint(make, name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if "/" in name:
+        Path(name).parent.mkdir(parents=True)
+        make(Path(name))
+    with pytest.raises(UserError, match=r"no such checkpoint|is a folder"):
+        prepare([f"ckpt={name}"])
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"epoch": "1"}, "'epoch' is no count"),
-        ({"global_step": True}, "'global_step' is no count"),
-        ({"config": [1]}, "'config' is no dict"),
-        ({"optimizer_states": {}}, "'optimizer_states' is no list"),
-        ({"optimizer_states": [{"state": {0: torch.zeros(3)}}]}, "optimiser's state does not fit"),
+        ({"epoch": "1"}, "its 'epoch' is missing or of another kind"),
+        ({"global_step": True}, "its 'global_step' is missing or of another kind"),
+        ({"config": [1]}, "its 'config' is missing or of another kind"),
+        ({"optimizer_states": {}}, "not trained on, its 'optimizer_states' is missing or of another kind"),
+        ({"metrics": {"rows": "3"}}, "not trained on, its 'metrics.rows' is missing or of another kind"),
+        ({"format": 99}, "format 99 is of a later version"),
+        ({"format": "a"}, "format a is of a later version"),
         ({"state_dict": {"network.layers.0.weight": torch.zeros(1).expand(2**40)}}, "claims more numbers than"),
-        ({"state_dict": {"network.layers.0.weight": 1.0}}, "is no tensor"),
         ({"state_dict": {"network.layers.0.weight": torch.full((4, 64), float("nan"))}}, "not finite"),
     ],
 )
@@ -210,7 +262,7 @@ READERS = {
     "nmnist": ("from app.data.tasks.nmnist import NMNIST", "NMNIST(argv[0], 'cache').load_train_val(300, 0)"),
     "archive": ("from app.data.nmnist_files import unpack", "unpack(Path(argv[0]), Path('.'), 'Train')"),
     "golden": ("from app.verify import main", "main(argv)"),
-    "checkpoint": ("from app.checkpoint import read_checkpoint", "read_checkpoint(Path(argv[0]), True)"),
+    "checkpoint": ("from app.resume.checkpoint import read_checkpoint", "read_checkpoint(Path(argv[0]), True)"),
 }
 
 

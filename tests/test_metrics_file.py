@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from app.errors import RunStopped, UserError
-from app.metrics_file import MetricsFile
+from app.resume.metrics_file import MetricsFile
 
 
 def plain(rows: dict[int, dict], path) -> str:

@@ -1,22 +1,35 @@
 """A run that is cut off anywhere and resumed ends as the uninterrupted one, bit for bit."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import reduce
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 from run_tools import FAST, checkpoint, resume, rows, run, state_of
 
-from app import checkpoint as checkpoint_module
-from app.callbacks.checkpoints import LastCheckpoint
-from app.errors import Interrupted
+import train
+from app import evaluate
+from app.callbacks import pictures
+from app.errors import Interrupted, UserError
+from app.resume import checkpoint as checkpoint_module
+from app.resume.checkpoint import newest_intact, read_checkpoint
+from app.resume.saving import LastCheckpoint
+from app.training import summary
 from app.training.module import SpikingModule
+from app.training.trained import load_trained
 from reliability import __main__ as selftest
+from reliability.dying_processes import DDP
 
 ROOT = Path(__file__).parent.parent
+KILLED_RUN = str(Path(__file__).parent / "killed_run.py")
 
 
 @pytest.fixture(autouse=True)
@@ -57,9 +70,28 @@ PLACES = {
     "end of an epoch": (SpikingModule, "on_train_epoch_end", 1),
     "writing a checkpoint": (checkpoint_module.torch, "save", 5),
     "between best and last": (checkpoint_module.torch, "save", 10),
-    "keeping the previous": (checkpoint_module, "keep_previous", 4),
+    "keeping the previous": (checkpoint_module, "give_second_name", 4),
     "the test": (SpikingModule, "test_step", 2),
 }
+SAVING = {
+    "before metrics.csv": ("app.resume.metrics_file", "MetricsFile._write", "before", ""),
+    "between metrics.csv and last.ckpt": ("app.resume.checkpoint", "AtomicCheckpoints.save_checkpoint", "before", ""),
+    "between last.ckpt and best.ckpt": ("app.resume.saving", "give_second_name", "before", "best"),
+    "after best.ckpt": ("app.resume.saving", "give_second_name", "after", "best"),
+}
+"""The windows of the end of an epoch: module, function, when, and a word among its arguments."""
+IMPROVING = ["checkpoint_every_s=1000", "init_bias_center=1", "optim.lr=0.01"]
+"""Checkpoints at the ends of epochs only, each the best so far."""
+
+
+def killed(place: str, *argv: str) -> None:
+    """Train until SIGKILL."""
+    given = {argument.split("=")[0] for argument in argv}
+    command = [sys.executable, KILLED_RUN, place, *(a for a in FAST if a.split("=")[0] not in given), *argv]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
 OPTIONS = {
     "plain": [],
     "validation in mid epoch": ["trainer.val_check_interval=3"],
@@ -95,6 +127,202 @@ def test_cut_with_options(options, place, monkeypatch):
     check_cut(place, OPTIONS[options], monkeypatch)
 
 
+@pytest.mark.parametrize("epoch", [1, 2])
+@pytest.mark.parametrize("window", SAVING)
+@pytest.mark.parametrize("options", [[], ["trainer.val_check_interval=3"]], ids=str)
+def test_cut_while_an_epoch_is_saved(options, window, epoch, monkeypatch):
+    """What is resumed from and what is on record are written in one order: in no window is one newer than the other."""
+    run("out=whole", *IMPROVING, *options)
+    module, path, when, word = SAVING[window]
+    *owners, name = path.split(".")
+    owner = reduce(getattr, owners, import_module(module))
+    original, calls = getattr(owner, name), []
+
+    def wrapped(*args, **kwargs):
+        calls.extend([1] if word in repr(args) else [])
+        if when == "before" and len(calls) == epoch:
+            raise Cut
+        result = original(*args, **kwargs)
+        if len(calls) == epoch:
+            raise Cut
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, wrapped)
+        with pytest.raises(Cut):
+            run("out=part", *IMPROVING, *options)
+    resume("part")
+    assert state_of("part") == state_of("whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("window", "epoch"), [*((window, 2) for window in SAVING), ("after best.ckpt", 1)])
+def test_killed_while_an_epoch_is_saved(window, epoch):
+    """The same with real SIGKILLs; the second epoch is the last."""
+    run("out=whole", *IMPROVING)
+    module, path, when, word = SAVING[window]
+    killed(f"{module}:{path}:{epoch}:{when}:{word}", "out=part", *IMPROVING)
+    resume("part")
+    assert state_of("part") == state_of("whole")
+
+
+@pytest.mark.slow
+def test_killed_while_an_epoch_of_two_processes_is_saved(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    train_py = [sys.executable, str(ROOT / "train.py")]
+    given = {argument.split("=")[0] for argument in IMPROVING}
+    settings = [*(a for a in FAST if a.split("=")[0] not in given), *IMPROVING, *DDP]
+    subprocess.run([*train_py, *settings, "out=whole"], check=True, capture_output=True)
+    for window, epoch in (("after best.ckpt", 1), ("between metrics.csv and last.ckpt", 2), ("after best.ckpt", 2)):
+        module, path, when, word = SAVING[window]
+        killed(f"{module}:{path}:{epoch}:{when}:{word}", "out=part", *IMPROVING, *DDP)
+        subprocess.run([*train_py, "ckpt=last", "out=part"], check=True, capture_output=True)
+        assert state_of("part") == state_of("whole"), (window, epoch)
+        shutil.rmtree("part")
+
+
+def test_the_best_checkpoint_is_the_last_one_by_another_name():
+    run("out=o", *IMPROVING)
+    assert Path("o/checkpoints/best.ckpt").samefile("o/checkpoints/last.ckpt")
+    assert checkpoint("o")["format"] == 2
+
+
+def test_a_best_checkpoint_between_two_steps_of_the_optimiser_is_a_file_of_its_own(monkeypatch):
+    """While gradients are accumulated no run goes on exactly, so that state must not become the last one."""
+    options = [*IMPROVING, "trainer.accumulate_grad_batches=3", "trainer.val_check_interval=4"]
+    run("out=whole", *options)
+    with monkeypatch.context() as patch:
+        cut_in(patch, SpikingModule, "training_step", 6, cut)
+        with pytest.raises(Cut):
+            run("out=part", *options)
+    assert {path.name for path in Path("part/checkpoints").iterdir()} == {"best.ckpt"}
+    Path("part/checkpoints/best.ckpt").rename("best.ckpt")
+    resume("part")
+    assert state_of("part") == state_of("whole")
+
+
+def test_a_picture_that_was_not_drawn_is_drawn_by_the_resumed_run(monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, "store", lambda *_: cut())
+        with pytest.raises(Cut):
+            run("out=o", "probes.raster=true")
+    assert not Path("o/raster.png").exists()
+    resume("o")
+    assert Path("o/raster.png").read_bytes()[1:4] == b"PNG"
+
+
+def test_half_a_picture_is_none(monkeypatch):
+    def half(self, file, **options):
+        file.write(b"half")
+        cut()
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", half)
+    with pytest.raises(Cut):
+        run("out=o", "probes.raster=true")
+    assert not Path("o/raster.png").exists()
+
+
+def test_one_epoch_and_one_more_are_two_in_64_bits():
+    """Lightning put the weights of a checkpoint into 32 bits before it made the module one of 64."""
+    double = ["trainer.precision=64-true", *IMPROVING]
+    run("out=whole", *double)
+    run("out=part", "trainer.max_epochs=1", *double)
+    resume("part", "trainer.max_epochs=2")
+    for part in ("weights", "optimiser and schedule", "best checkpoint"):
+        assert state_of("part")[part] == state_of("whole")[part]
+    assert load_trained(Path("part"), []).module.network.spiking[0].weight.dtype == torch.float64
+    expected = json.loads(Path("part/summary.json").read_text())
+    assert evaluate.main(["ckpt=part", "out=again"]) == 0
+    again = json.loads(Path("again/evaluation.json").read_text())
+    assert again == {name: value for name, value in expected.items() if name.startswith("test/")}
+
+
+def lines_of(out: str) -> list[str]:
+    return Path(out, "metrics.csv").read_bytes().decode().splitlines(keepends=True)
+
+
+def write_lines(out: str, lines: list[str]) -> None:
+    Path(out, "metrics.csv").write_bytes("".join(lines).encode())
+
+
+@pytest.mark.parametrize(
+    ("harm", "what"),
+    [
+        (lambda: Path("o/metrics.csv").unlink(), "it is missing"),
+        (lambda: write_lines("o", lines_of("o")[:3]), "it ends after row 2 of 7"),
+        (lambda: write_lines("o", lines_of("o")[:1]), "it ends after row 0 of 7"),
+        (lambda: write_lines("o", [line for line in lines_of("o") if line[:2] != "3,"]), "its first 7 rows"),
+        (
+            lambda: write_lines("o", [line.replace("3,0,", "3,1,") for line in lines_of("o")]),
+            "its first 7 rows",
+        ),
+        (lambda: write_lines("o", [*lines_of("o")[:7], "15,1\n"]), "is no table of metrics"),
+    ],
+)
+def test_a_table_that_is_not_the_one_of_the_checkpoint_is_refused(harm, what):
+    run("out=o")
+    harm()
+    with pytest.raises(UserError, match="go on in a new folder") as refused:
+        resume("o", "trainer.max_epochs=3")
+    assert what in str(refused.value)
+    assert checkpoint("o")["global_step"] == 16
+    assert train.main(["ckpt=o/checkpoints/last.ckpt", "out=new", "trainer.max_epochs=3"]) == 0
+    assert [row["step"] for row in rows("new")] == ["18", "21", "23", "24"]
+
+
+def test_rows_behind_the_checkpoint_are_written_again():
+    run("out=whole")
+    run("out=o", "trainer.max_epochs=1")
+    assert lines_of("o")[-1].startswith("8,")  # of the test, behind the last step
+    write_lines("o", [*lines_of("o"), lines_of("o")[-1].replace("8,", "9,", 1)])
+    resume("o", "trainer.max_epochs=2")
+    assert state_of("o")["metrics.csv"] == state_of("whole")["metrics.csv"]
+
+
+def test_the_last_checkpoint_is_the_newest_even_with_fewer_steps():
+    """A run that was sent back to an earlier state goes on from where it is now."""
+    run("out=o", *IMPROVING)
+    run("out=p", *IMPROVING, "trainer.max_epochs=1")
+    Path("p/checkpoints/last.ckpt").replace("o/checkpoints/last.ckpt")
+    assert newest_intact(Path("o/checkpoints")) == (Path("o/checkpoints/last.ckpt"), [])
+
+
+def test_a_best_checkpoint_that_has_gone_is_not_tested(capsys):
+    run("out=o", *IMPROVING, "trainer.max_epochs=1")
+    content = checkpoint("o")
+    content["callbacks"]["BestCheckpoint"]["step"] = 3
+    for name in ("last", "best"):
+        Path(f"o/checkpoints/{name}.ckpt").unlink()
+    torch.save(content, "o/checkpoints/last.ckpt")
+    Path("o/checkpoints/best.ckpt").write_bytes(b"broken")
+    resume("o")
+    assert "best.ckpt is not the best checkpoint so far" in capsys.readouterr().err
+    assert json.loads(Path("o/summary.json").read_text())["best_epoch"] is None
+
+
+def test_a_checkpoint_without_a_format_number_is_of_the_first_format():
+    """As versions before the number wrote them: best.ckpt a file of its own, nothing about metrics.csv."""
+    run("out=whole", *IMPROVING)
+    run("out=o", *IMPROVING, "trainer.max_epochs=1")
+    for name in ("last", "best"):
+        content = checkpoint("o", name)
+        del content["format"], content["metrics"]
+        best = content["callbacks"].pop("BestCheckpoint")
+        state = {"written": best["written"], "score": torch.tensor(best["score"])}
+        content["callbacks"]["BestCheckpoint{'monitor': 'val/accuracy_first', 'mode': 'max'}"] = state
+        Path(f"o/checkpoints/{name}.ckpt").unlink()
+        torch.save(content, f"o/checkpoints/{name}.ckpt")
+    resume("o", "trainer.max_epochs=2")
+    assert state_of("o") == state_of("whole")
+
+
+def test_a_later_format_is_refused():
+    run("out=o", "trainer.max_epochs=1")
+    torch.save({**checkpoint("o"), "format": 3}, "later.ckpt")
+    with pytest.raises(UserError, match="format 3 is of a later version"):
+        read_checkpoint(Path("later.ckpt"))
+
+
 def test_cut_again_and_again_with_few_checkpoints(monkeypatch):
     run("out=whole")
     for call in (3, 6, 4, 9):
@@ -123,7 +351,7 @@ def test_a_checkpoint_is_only_written_when_the_last_is_old_enough(monkeypatch):
     assert {path.name for path in Path("o/checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt", "best.ckpt"}
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize(
     ("place", "step"),
     [("a step", 6), ("a validation", 8), ("first batch of a validation", 8), ("last step of an epoch", 8)],
@@ -144,7 +372,7 @@ def test_a_signal_saves_and_says_how_to_go_on(place, step, signum, monkeypatch):
 def test_a_second_ctrl_c_leaves_at_once(monkeypatch):
     def twice():
         os.kill(os.getpid(), signal.SIGINT)
-        monkeypatch.setattr("app.callbacks.stop_signals.AGAIN_S", 0.0)
+        monkeypatch.setattr("app.resume.stop_signals.AGAIN_S", 0.0)
         time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
@@ -154,13 +382,36 @@ def test_a_second_ctrl_c_leaves_at_once(monkeypatch):
     assert checkpoint("o")["global_step"] == 2
 
 
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("place", ["the test", "the summary", "the picture"])
+def test_a_signal_after_training_says_that_all_is_safe(place, signum, monkeypatch):
+    run("out=whole")
+    places = {"the test": PLACES["the test"], "the summary": (summary, "finish", 1)}
+    places["the picture"] = (pictures, "first_validation_samples", 1)
+    with monkeypatch.context() as patch:
+        cut_in(patch, *places[place], lambda: os.kill(os.getpid(), signum))
+        with pytest.raises(Interrupted) as stop:
+            run("out=part", "probes.raster=true")
+    assert stop.value.exit_code == 128 + signum
+    assert "training is over and saved; go on with: python train.py ckpt=last out=part" in str(stop.value)
+    resume("part")
+    assert state_of("part") == state_of("whole")
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored(monkeypatch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    cut_in(monkeypatch, SpikingModule, "training_step", 3, lambda: os.kill(os.getpid(), signal.SIGHUP))
+    run("out=o")
+    assert signal.signal(signal.SIGHUP, before) == signal.SIG_IGN
+
+
 def test_signals_are_given_back(monkeypatch):
-    before = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     run("out=o")
     cut_in(monkeypatch, SpikingModule, "training_step", 3, cut)
     with pytest.raises(Cut):
         run("out=p")
-    assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
 
 def test_last_without_any_checkpoint_starts_from_the_beginning(monkeypatch, capsys):
@@ -193,7 +444,7 @@ def test_a_finished_run_is_tested_again_and_stays_the_same():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_the_exit_code_of_a_signal(signum, code):
     out = Path("o")
     endless = [a for a in FAST if not a.startswith("trainer.max_epochs")] + ["trainer.max_epochs=10000"]

@@ -11,10 +11,10 @@ import torch
 from run_tools import FAST, checkpoint, resume, run, state_of
 
 import train
-from app import checkpoint as checkpoint_module
 from app import files
-from app.checkpoint import newest_intact, read_checkpoint
 from app.errors import RunStopped, run_command
+from app.resume import checkpoint as checkpoint_module
+from app.resume.checkpoint import newest_intact, read_checkpoint
 from app.training.module import SpikingModule
 from reliability import damaged_checkpoints, lost_disks
 from reliability.bench import Bench
@@ -59,7 +59,13 @@ def sentence_of(argv, monkeypatch, capsys) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize(
-    "fault", [damaged_checkpoints.truncated, damaged_checkpoints.changed, damaged_checkpoints.with_code]
+    "fault",
+    [
+        damaged_checkpoints.truncated,
+        damaged_checkpoints.changed,
+        damaged_checkpoints.with_code,
+        damaged_checkpoints.odd_tensors,
+    ],
 )
 def test_damaged_and_harmful_files_are_refused(fault, finished, tmp_path):
     bench = Bench(tmp_path)
@@ -240,7 +246,7 @@ def test_a_folder_that_becomes_read_only_is_one_sentence(monkeypatch, capsys):
     def training_step(self, *args):
         calls.append(1)
         if len(calls) == 5:
-            monkeypatch.setattr(checkpoint_module, "keep_previous", refuse)
+            monkeypatch.setattr(checkpoint_module, "give_second_name", refuse)
         return original(self, *args)
 
     monkeypatch.setattr(SpikingModule, "training_step", training_step)

@@ -27,7 +27,9 @@ def store(figure: Figure, path: Path, trainer: L.Trainer, name: str) -> None:
 
 
 class SpikeRaster(L.Callback):
-    """Draws all spikes of the first validation sample when training ends.
+    """Draws all spikes of the first validation sample when training has ended.
+
+    Also when a run is taken up that was killed behind its last step, before its picture was drawn.
 
     Args:
         out: the run's folder; the picture is ``raster.png``.
@@ -37,7 +39,7 @@ class SpikeRaster(L.Callback):
         self.out = out
 
     @rank_zero_only
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Run the sample through the network and draw it."""
         batch = first_validation_samples(trainer, pl_module, 1)
         with torch.no_grad():

@@ -28,6 +28,7 @@ from .read import (
     PRINT_CONFIG,
     SHORT_HELP,
     Layer,
+    asks_outside,
     brief,
     did_you_mean,
     find_file,
@@ -77,6 +78,9 @@ def from_dict(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Confi
         raise UserError("config= cannot be combined with a checkpoint, which holds its own settings; leave it out")
     _refuse_plugins(values.get("plugins"), "the checkpoint")
     stored = {name: value for name, value in flatten(values) if name != "config"}
+    for name, value in stored.items():
+        if any("${" in item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)):
+            raise UserError(f"the checkpoint: {name} holds a reference '${{…}}', which no run of this project stores")
     command_line = Layer(COMMAND_LINE, arguments)
     config = _build([Layer("the checkpoint", stored), command_line], [command_line])
     config.config = values.get("config")
@@ -225,6 +229,11 @@ def _put(tree: DictConfig, name: str, value: Any, source: str) -> None:
     key = keys().get(name)
     if key is None:
         raise UserError(f"{source}: {_unknown(name, value)}")
+    if asks_outside(value):
+        raise UserError(
+            f"{source}: {name}={brief(value)} asks for more than another setting, and what it gets would be stored "
+            f"with the run; write the value itself, or {name}=$VARIABLE on the command line, which the shell fills in"
+        )
     refusal = UserError(f"{source}: {name} expects {key.expected}, got {brief(value)}{_list_hint(key, value)}")
     if not _is_plain(key, value):
         raise refusal

@@ -6,6 +6,7 @@ Values come out as layers of dotted keys; :mod:`app.config` checks keys and type
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -163,6 +164,22 @@ def flatten(values: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield from flatten(value, f"{name}.")
         else:
             yield name, value
+
+
+def asks_outside(value: Any) -> bool:
+    """Whether text, or an item of a list of it, has a ``${resolver:…}``, which would read more than other settings.
+
+    What such a reference reads, ``${oc.env:…}`` for one, may be a secret, and every setting is stored with the run: in
+    ``config.yaml``, in the checkpoints, by the tracker.
+    """
+    if isinstance(value, list):
+        return any(map(asks_outside, value))
+    depth = 0
+    for mark in re.findall(r"\$\{|\}|:", value) if isinstance(value, str) else ():
+        if mark == ":" and depth:
+            return True
+        depth += {"${": 1, "}": -(depth > 0), ":": 0}[mark]
+    return False
 
 
 def first_line(error: Exception) -> str:

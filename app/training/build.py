@@ -18,25 +18,28 @@ from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from .. import tracking
-from ..callbacks.checkpoints import BestCheckpoint, LastCheckpoint
 from ..callbacks.finite_state import FiniteState
-from ..callbacks.origin import Origin
+from ..callbacks.lost_processes import LostProcesses
 from ..callbacks.progress import SpikeProgressBar
-from ..callbacks.rank_state import RandomState, RunningMetrics
 from ..callbacks.registered import RunParts
 from ..callbacks.spike_counts import SpikeCounts
 from ..callbacks.target_rate import TargetRate
-from ..checkpoint import AtomicCheckpoints
 from ..config import Config, to_dict
 from ..config.check import learns
 from ..config.components import SLOTS, chosen_names, make
 from ..data.augmentation import Augmentation
 from ..data.base import EventDataModule
 from ..errors import UserError
-from ..metrics_file import MetricsFile
 from ..network import Network
 from ..neuron.lif import Neuron, centre_bias
 from ..neuron.limits import LARGEST
+from ..resume.checkpoint import AtomicCheckpoints
+from ..resume.fits_run import FitsRun
+from ..resume.metrics_file import MetricsFile
+from ..resume.origin import Origin
+from ..resume.rank_state import RandomState, RunningMetrics
+from ..resume.saving import BestCheckpoint, LastCheckpoint
+from ..resume.stop_signals import StopSignals
 from ..rules import RULES, Rule
 from ..seeds import stream_seed
 from ..version import code_version
@@ -92,6 +95,8 @@ def build_module(config: Config) -> SpikingModule:
     classes = network.spiking[-1].shape[0] if config.has_labels else 0
     penalties = (network.rule.silent_penalty, config.objective.spike_cost)
     module = SpikingModule(network, config.component("loss"), how, *penalties, classes, to_dict(config))
+    if config.trainer.precision == "64-true":
+        module.double()  # Lightning would do it after the weights of a checkpoint were put in, rounded to 32 bits
     return _without_empty_hooks(module, L.LightningModule)
 
 
@@ -145,6 +150,7 @@ class Run:
     best: BestCheckpoint
     timer: Timer
     metrics: MetricsFile
+    stop: StopSignals
     wandb: tracking.RunLogger | None = None
 
     def open(self) -> None:
@@ -161,7 +167,7 @@ class Run:
     @property
     def chosen_path(self) -> str | None:
         """The best checkpoint by validation; None when no epoch was run, then the weights are tested as they are."""
-        return self.best.best_model_path or None
+        return str(self.best.path) if self.best.written else None
 
     def print(self, text: str) -> None:
         """Print once, not once per process."""
@@ -193,14 +199,15 @@ def build_run(start: Start) -> Run:
     L.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config)
     data = build_data(config, module.network)
-    metrics = MetricsFile(out / "metrics.csv", start.step)
-    best, timer, last = _best_checkpoint(config, out), Timer(), LastCheckpoint(out, config.checkpoint_every_s)
+    metrics = MetricsFile(out / "metrics.csv", start.step, start.metrics)
+    best, timer, stop = _best_checkpoint(config, out), Timer(), StopSignals(out)
     kept = [Origin(code_version()), RandomState(), RunningMetrics()]
-    callbacks: list[L.Callback] = [*kept, SpikeCounts(), FiniteState(), timer, best, last]
+    saving = [FitsRun(), best, LastCheckpoint(out, config.checkpoint_every_s, metrics, best, stop)]
+    callbacks: list[L.Callback] = [*kept, SpikeCounts(), FiniteState(), timer, stop, LostProcesses(out), *saving]
     if config.init == "target_rate" and start.step is None:
         callbacks.append(TargetRate(config.init_target_share))
     callbacks += chosen_callbacks(config, out)
-    return Run(start, build_trainer(config, out, callbacks, [metrics]), module, data, best, timer, metrics)
+    return Run(start, build_trainer(config, out, callbacks, [metrics]), module, data, best, timer, metrics, stop)
 
 
 def chosen_callbacks(config: Config, out: Path) -> list[L.Callback]:

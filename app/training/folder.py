@@ -7,9 +7,9 @@ from pathlib import Path
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from ..checkpoint import BEST, CHECKPOINTS, LAST, PREVIOUS
 from ..errors import UserError
 from ..files import PARTIAL
+from ..resume.checkpoint import BEST, CHECKPOINTS, LAST, PREVIOUS
 
 CONFIG = "config.yaml"
 CLAIMED = "ANTLR_SNN_OUT"

@@ -10,11 +10,11 @@ from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
-from ..checkpoint import CHECKPOINTS, newest_intact, read_checkpoint
 from ..config import Config, from_dict, load_config, parse_arguments, to_yaml
 from ..errors import UserError
 from ..files import replacing
 from ..notice import warn
+from ..resume.checkpoint import CHECKPOINTS, newest_intact, read_checkpoint
 from .changes import check_changes
 from .folder import CONFIG, choose_folder, has_checkpoints, latest_run, make_folder, remove_partial_files
 
@@ -28,12 +28,14 @@ class Start:
         out: the same folder.
         checkpoint: the file to go on from, None for a new run.
         step: its global step.
+        metrics: what it knows of the table in the run's folder; None for nothing.
     """
 
     config: Config
     out: Path
     checkpoint: Path | None = None
     step: int | None = None
+    metrics: dict[str, Any] | None = None
 
     def open_folder(self) -> None:
         """Make the run's folder and write ``config.yaml``.
@@ -71,7 +73,7 @@ def prepare(argv: Sequence[str]) -> Start:
 
 def _run_of(path: Path) -> Path:
     """The folder of the run that wrote a checkpoint, relative where it can be."""
-    folder = path.resolve().parent.parent
+    folder = Path(os.path.realpath(path)).parent.parent
     return Path(os.path.relpath(folder)) if folder.is_relative_to(Path.cwd()) else folder
 
 
@@ -98,7 +100,8 @@ def _resume(argv: Sequence[str], config: Config, path: Path, out: Path) -> Start
     check_changes(stored, config, path)
     _check_epochs(content, config, path)
     config.ckpt = str(path)
-    return Start(config, out, path, int(content["global_step"]))
+    own_folder = path.resolve().parent.parent == out.resolve()  # its metrics.csv is the checkpoint's
+    return Start(config, out, path, int(content["global_step"]), content.get("metrics") if own_folder else None)
 
 
 def _check_epochs(content: dict[str, Any], config: Config, path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import tracking
-from ..checkpoint import read_checkpoint
 from ..files import replacing
+from ..resume.checkpoint import read_checkpoint
 from ..version import code_version
 from .build import Run
 

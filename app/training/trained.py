@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..checkpoint import BEST, CHECKPOINTS, read_checkpoint
 from ..config import Config, from_dict
 from ..data.base import EventDataModule
 from ..errors import UserError
+from ..resume.checkpoint import BEST, CHECKPOINTS, read_checkpoint
 from .build import build_data, build_module, quiet
 from .module import SpikingModule
 
