@@ -261,6 +261,7 @@ class Triton:
     @staticmethod
     def _spiking(layer: SpikingLayer, train: Train, neuron: Neuron, rule: Rule) -> tuple[Train, Tensor]:
         spikes, by_value, by_time = train
+        layer.check((spikes,))
         by_value = by_value if rule.learns_from_spikes else None  # errors that nobody asks for are not computed
         by_time = by_time if rule.learns_from_times else None
         how = (layer.synapses, neuron, rule, torch.is_grad_enabled())
