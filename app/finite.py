@@ -87,13 +87,12 @@ class Watch:
         """What was noticed first, and in which step; waits for the device."""
         if self._first_K is None:
             return None
-        of_loss, *of_gradients = self._first_K.tolist()
-        if of_loss < NEVER:
-            return loss_trouble(self.network), of_loss
-        for step, (number, layer, name) in zip(of_gradients, _downward(self.network), strict=True):
-            if step == min(of_gradients) < NEVER:
-                return _of_gradient(self.network, number, layer, name), step
-        return None
+        first_K = self._first_K.tolist()
+        if (step := min(first_K)) == NEVER:
+            return None
+        if (place := first_K.index(step)) == 0:
+            return loss_trouble(self.network), step
+        return _of_gradient(self.network, *_downward(self.network)[place - 1]), step
 
 
 def _downward(network: Network) -> list[tuple[int, SpikingLayer, str]]:

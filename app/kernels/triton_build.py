@@ -81,7 +81,10 @@ def kernel(function: FunctionType, interpreted: bool, **names: Any) -> Any:
     scoped.__annotations__ = function.__annotations__
     if interpreted:
         return InterpretedFunction(scoped)
-    return JITFunction(scoped, do_not_specialize=[name for name in INTEGERS if name in scoped.__code__.co_varnames])
+    names = scoped.__code__.co_varnames[: scoped.__code__.co_argcount]
+    whole = [name for name in names if name in INTEGERS]
+    aligned = [name for name in names if name not in scoped.__annotations__]
+    return JITFunction(scoped, do_not_specialize=whole, do_not_specialize_on_alignment=aligned)
 
 
 def block_size(device: torch.device | None) -> int:
