@@ -33,8 +33,13 @@ class NothingIsCopied(TorchDispatchMode):
         return result
 
 
-def module_of(loss, engine, device):
-    spec = ["2x6x6", "conv3c3", "mpool2", "apool2", "flatten", "fc7", "fc3"]
+SPECS = {
+    "conv": ["2x6x6", "conv3c3", "mpool2", "apool2", "flatten", "fc7", "fc3"],
+    "dense": ["2x6x6", "flatten", "fc7", "fc3"],
+}
+
+
+def module_of(loss, engine, device, spec=SPECS["conv"]):
     network = Network(spec, Neuron.auto(0.9, 0.9, 5), antlr())
     network.engine = engine
     module = SpikingModule(network, Objective(loss), Optimisation(), 1.0, 0.1, 3).to(device)
@@ -44,16 +49,17 @@ def module_of(loss, engine, device):
     return module, Batch(events, torch.zeros(2, dtype=torch.int64, device=device))
 
 
+@pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("engine", ["layerwise", "triton"])
 @pytest.mark.parametrize("loss", ["latency", "count", "spike_train"])
-def test_a_training_step_and_its_metrics(loss, engine, monkeypatch):
+def test_a_training_step_and_its_metrics(loss, engine, spec, monkeypatch):
     if engine == "triton":
         pytest.importorskip("triton", reason="Triton is not installed; see requirements-dev.txt")
         from app.kernels import triton_build
 
         monkeypatch.setattr(triton_build, "launch", lambda *args: None)
         monkeypatch.setattr(ENGINES["triton"], "_machine_obstacle", lambda network: None)
-    module, batch = module_of(loss, engine, "meta")
+    module, batch = module_of(loss, engine, "meta", SPECS[spec])
     module.training_step(batch, 0)  # what is made once is made here
     optimizer = torch.optim.SGD(module.network.parameters())
     with NothingIsCopied():

@@ -33,15 +33,56 @@ if TYPE_CHECKING:
     from ..network import Network
 
 
+GATHERED_BELOW = 1 / 32
+"""Input of a smaller density is gathered event by event: that many rows of weights take less time than the product."""
+
+
+class Gathered(NamedTuple):
+    """Input events [T, B, M] as two sorted lists, for the sums that a product with few ones in it comes down to.
+
+    Args:
+        neurons_E, starts_R: the neuron of each event, sorted by row t·B + b, and where each row starts.
+        rows_E, starts_M: the row of each event, sorted by neuron, and where each neuron starts.
+        shape: [T, B, M].
+    """
+
+    neurons_E: Tensor
+    starts_R: Tensor
+    rows_E: Tensor
+    starts_M: Tensor
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, events: SpikeEvents) -> Gathered:
+        """The lists of events, made on their device."""
+        shape = (events.time_steps, events.batch_size, prod(events.shape))
+        row_E, neuron_E = events.steps_E.long() * shape[1] + events.samples_E(), events.neurons_E.long()
+        lists = []
+        for key_E, value_E, places in ((row_E, neuron_E, shape[0] * shape[1]), (neuron_E, row_E, shape[2])):
+            sorted_E, order_E = key_E.sort(stable=True)
+            starts = torch.searchsorted(sorted_E, torch.arange(places, device=key_E.device))
+            lists += [value_E[order_E], starts]
+        return cls(*lists, shape)
+
+    def drive(self, weight_NM: Tensor) -> Tensor:
+        """S·Wᵀ: the sum of the weights of each row's events, in their order."""
+        sums_RN = F.embedding_bag(self.neurons_E, weight_NM.t().contiguous(), self.starts_R, mode="sum")
+        return sums_RN.view(*self.shape[:2], -1)
+
+    def weight_gradient(self, error_TBN: Tensor) -> Tensor:
+        """errorᵀ·S: the sum of the errors at each neuron's events, in their order."""
+        return F.embedding_bag(self.rows_E, error_TBN.flatten(0, 1), self.starts_M, mode="sum").t().contiguous()
+
+
 class Train(NamedTuple):
     """The spikes of a layer on their way to the next one.
 
     Args:
-        spikes: [T, B, *N], bytes 0/1, or floats where they are something else.
+        spikes: [T, B, *N], bytes 0/1, or floats where they are something else; few input events may be gathered.
         by_value, by_time: the placeholders, [T, B, *N], whose gradients are dL/dS and dL/dt̂; None where nobody asks.
     """
 
-    spikes: Tensor
+    spikes: Tensor | Gathered
     by_value: Tensor | None
     by_time: Tensor | None
 
@@ -52,7 +93,7 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        spikes: Tensor,
+        spikes: Tensor | Gathered,
         by_value: Tensor | None,
         by_time: Tensor | None,
         weight: Tensor,
@@ -64,7 +105,10 @@ class _Layer(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         from . import triton_rule
 
-        drive = synapses.drive(spikes.to(weight.dtype), weight)
+        if isinstance(spikes, Gathered):
+            drive, lists = spikes.drive(weight), spikes
+        else:
+            drive, lists = synapses.drive(spikes.to(weight.dtype), weight), (spikes,)
         own = torch.empty_like(drive, dtype=torch.uint8)
         counts, last = (drive.new_empty(drive[0].shape, dtype=torch.int32) for _ in range(2))
         currents = torch.empty_like(drive) if learns and rule.asks_for("current", "lost_current") else None
@@ -72,8 +116,8 @@ class _Layer(torch.autograd.Function):
         arrays = {"drive": drive, "bias": bias, "potentials": potentials, "currents": currents, "spikes": own}
         written = {"counts": counts, "last": last, "max_spikes": neuron.max_spikes}
         _launch(triton_rule.forward_kernel(), drive, bias, arrays | written | _constants(neuron))
-        ctx.save_for_backward(spikes, weight, bias, drive, currents, counts, last)
-        ctx.synapses, ctx.neuron, ctx.rule = synapses, neuron, rule
+        ctx.save_for_backward(weight, bias, drive, currents, counts, last, *(x for x in lists if torch.is_tensor(x)))
+        ctx.synapses, ctx.neuron, ctx.rule, ctx.shape = synapses, neuron, rule, spikes.shape
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(own, counts)
         placeholder = drive.new_zeros(())
@@ -84,7 +128,8 @@ class _Layer(torch.autograd.Function):
     def backward(ctx: Any, _: None, error_S: Tensor | None, error_t: Tensor | None, __: None) -> tuple[Any, ...]:
         from . import triton_rule
 
-        spikes, weight, bias, potentials, currents, counts, last = ctx.saved_tensors
+        weight, bias, potentials, currents, counts, last, *lists = ctx.saved_tensors
+        spikes = lists[0] if len(lists) == 1 else Gathered(*lists, ctx.shape)
         neuron, rule = ctx.neuron, ctx.rule
         _, to_value, to_time, to_weight, to_bias, *_ = ctx.needs_input_grad
         errors = potentials.new_empty(1 + to_time, *potentials.shape)
@@ -110,7 +155,11 @@ class _Layer(torch.autograd.Function):
         time_error = pulled[-1] if to_time else None
         if time_error is not None and spikes.is_floating_point():  # the height of a spike that is not 0 or 1
             time_error = time_error * spikes
-        weight_error = ctx.synapses.weight_gradient(errors[0], weight, spikes.to(weight.dtype)) if to_weight else None
+        weight_error = None
+        if to_weight and isinstance(spikes, Gathered):
+            weight_error = spikes.weight_gradient(errors[0])
+        elif to_weight:
+            weight_error = ctx.synapses.weight_gradient(errors[0], weight, spikes.to(weight.dtype))
         grad_bias = neuron.beta_bias * bias_error.view(len(bias_error), len(bias), -1).sum((0, 2)) if to_bias else None
         return None, value_error, time_error, weight_error, grad_bias, None, None, None, None
 
@@ -188,6 +237,8 @@ def _spread(pooled: Tensor, size: int) -> Tensor:
 def _passed_on(layer: Any, train: Train) -> Train:
     """The spikes behind a layer without neurons."""
     spikes, *placeholders = train
+    if isinstance(spikes, Gathered):
+        return train
     if isinstance(layer, Flatten):
         return Train(*(None if one is None else one.flatten(2) for one in train))  # type: ignore[arg-type]
     images, won = spikes.flatten(0, 1).float(), None
@@ -254,14 +305,18 @@ class Triton:
     def _input(network: Network, spikes: SpikeEvents | Tensor) -> Train:
         if isinstance(spikes, SpikeEvents):
             spikes.check()
-            device = next(network.parameters()).device
-            return Train(spikes.to(device, non_blocking=True).to_dense(torch.uint8), None, None)
+            events = spikes.to(next(network.parameters()).device, non_blocking=True)
+            if len(events.steps_E) < GATHERED_BELOW * events.time_steps * events.batch_size * prod(events.shape):
+                heard = next(layer for layer in network.layers if type(layer) is not Flatten)
+                if isinstance(heard, SpikingLayer) and type(heard.synapses) is Dense:
+                    return Train(Gathered.of(events), None, None)
+            return Train(events.to_dense(torch.uint8), None, None)
         return Train(spikes.detach(), spikes if spikes.requires_grad else None, None)
 
     @staticmethod
     def _spiking(layer: SpikingLayer, train: Train, neuron: Neuron, rule: Rule) -> tuple[Train, Tensor]:
         spikes, by_value, by_time = train
-        layer.check((spikes,))
+        layer.check((spikes,))  # type: ignore[arg-type]
         by_value = by_value if rule.learns_from_spikes else None  # errors that nobody asks for are not computed
         by_time = by_time if rule.learns_from_times else None
         how = (layer.synapses, neuron, rule, torch.is_grad_enabled())

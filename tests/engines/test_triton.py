@@ -11,6 +11,7 @@ from app.engines import ENGINES, triton
 from app.equations import exp, maximum, minimum, sqrt, where
 from app.events import SpikeEvents
 from app.layers import AveragePool
+from app.layers.synapses import Dense
 from app.neuron.surrogate import Exponential, Rectangular, Surrogate
 from app.rules import Rule, activation, antlr, timing
 from app.settings import setting
@@ -228,3 +229,24 @@ def test_what_stands_in_the_way_is_said_in_a_sentence(twins, monkeypatch):
     assert "it is on cpu, not on a GPU" in obstacle()
     monkeypatch.setattr(triton, "find_spec", lambda name: None)
     assert "Triton is not installed" in obstacle()
+
+
+@pytest.mark.parametrize("spec", [["2x3x4", "flatten", "fc9", "fc5"], ["24", "fc9", "fc5"]], ids=str)
+def test_few_events_are_gathered(twins, spec, monkeypatch):
+    """In any order of neurons within a step; also a neuron that never fires, a silent sample, and no event at all."""
+    network = twins.make(spec, 12, RULES["antlr"])
+    spikes = twins.trains(12, 3, (24,), 0.2)
+    spikes[:, 1], spikes[..., 5], spikes[..., 23] = 0, 0, 0
+    monkeypatch.setattr(triton, "GATHERED_BELOW", 1.0)
+    products = []
+    monkeypatch.setattr(Dense, "drive", lambda self, *given: products.append(1) or torch.nn.functional.linear(*given))
+    for given in (spikes, torch.zeros_like(spikes)):
+        events = SpikeEvents.from_dense(given.unflatten(2, network.input_shape))
+        plain, expected = twins.run(network, "layerwise", events)
+        products.clear()
+        fast, gradients = twins.run(network, "triton", events)
+        assert len(products) == 1, "only the second layer's drive is a product"
+        assert torch.equal(fast.spikes_TBN, plain.spikes_TBN)
+        assert torch.equal(fast.layers[0].dense_spikes(), plain.layers[0].dense_spikes())
+        twins.assert_close(gradients, expected)
+    assert not gradients["layers.0.weight" if len(network.layers) == 2 else "layers.1.weight"].any()
