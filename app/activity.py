@@ -36,7 +36,8 @@ class LayerActivity:
     Args:
         counts_BN: int32, spikes of each neuron of each sample, neurons flattened.
         totals_TB: int32, spikes of the whole layer at each step of each sample.
-        spikes: all spikes, dense [T, B, *N] or in machine words; None once only the numbers are needed.
+        spikes: all spikes, dense [T, B, *N] (floats or bytes) or in machine words; None once only the numbers are
+            needed.
     """
 
     counts_BN: Tensor
@@ -62,4 +63,6 @@ class LayerActivity:
 
     def dense_spikes(self) -> Tensor:
         """All spikes as a dense tensor [T, B, *N]."""
-        return self.spikes.to_dense() if isinstance(self.spikes, SpikeWords) else self.spikes
+        if isinstance(self.spikes, SpikeWords):
+            return self.spikes.to_dense()
+        return self.spikes if self.spikes.is_floating_point() else self.spikes.float()

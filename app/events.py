@@ -49,9 +49,17 @@ class SpikeEvents:
     def check(self) -> None:
         """Refuse events that are not what the arguments say.
 
+        On an accelerator, which would have to be waited for, numbers out of range stop the device itself; what cannot
+        lead anywhere else - the order, an event that is there twice - is left.
+
         Raises:
             ValueError: what is wrong, and where.
         """
+        if self.device.type != "cpu":
+            ranges = ((self.steps_E, self.time_steps), (self.neurons_E, prod(self.shape)))
+            inside = [((values >= 0) & (values < end)).all() for values, end in ranges]
+            torch._assert_async(inside[0] & inside[1], "SpikeEvents: a step or neuron is out of range")
+            return
         self.check_offsets()
         for name, values, end in (
             ("steps_E", self.steps_E, self.time_steps),
@@ -109,7 +117,7 @@ class SpikeEvents:
         neurons = prod(self.shape)
         dense = torch.zeros(self.time_steps * self.batch_size * neurons, dtype=dtype, device=self.device)
         flat_E = (self.steps_E.long() * self.batch_size + self.samples_E()) * neurons + self.neurons_E.long()
-        dense[flat_E] = 1
+        dense.index_fill_(0, flat_E, 1)
         return dense.view(self.time_steps, self.batch_size, *self.shape)
 
     @classmethod

@@ -13,6 +13,7 @@ from .layers import SpikingLayer
 from .network import Network
 
 LARGE_WEIGHT = 1e9
+NEVER = 2**62
 REMEDY = "try a smaller optim.lr, optim.grad_clip_algorithm=norm or optim.schedule=cosine"
 
 
@@ -38,12 +39,70 @@ def loss_trouble(network: Network) -> Trouble:
 
 def gradient_trouble(network: Network) -> Trouble | None:
     """The uppermost gradient that is not finite: errors come down from the output, so it arose in that layer."""
-    for number, layer in reversed(list(enumerate(network.spiking, 1))):
-        for name in ("bias", "weight"):
-            gradient = getattr(layer, name).grad
-            if gradient is not None and not _is_finite([gradient]):
-                return Trouble(f"the gradient of layer {number}'s {name} is not finite", _cause(network, layer))
+    for number, layer, name in _downward(network):
+        gradient = getattr(layer, name).grad
+        if gradient is not None and not _is_finite([gradient]):
+            return _of_gradient(network, number, layer, name)
     return None
+
+
+class Watch:
+    """Notices a loss or gradient that is not finite on the device itself, which nobody has to wait for.
+
+    Which step was the first is read where numbers are read anyway: when a step is logged, before a checkpoint and at
+    the end of an epoch. Weights may have taken up what is not finite by then; they are not kept.
+
+    Args:
+        network: whose gradients are watched.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self._first_K: Tensor | None = None  # for the loss, then the gradients from the uppermost: the first bad step
+
+    def notice(self, step: int, numbers: list[Tensor], first: int) -> None:
+        """Remember the step if one of these numbers is not finite.
+
+        Args:
+            step: the step.
+            numbers: scalars.
+            first: the place of the first one: 0 is the loss, then come the gradients.
+        """
+        given_K = torch.stack(numbers)
+        if self._first_K is None:
+            size = 1 + 2 * len(self.network.spiking)
+            self._first_K = torch.full((size,), NEVER, dtype=torch.int64, device=given_K.device)
+        own_K = self._first_K[first : first + len(numbers)]
+        own_K.copy_(torch.where(given_K.isfinite(), own_K, own_K.clamp(max=step)))
+
+    def notice_gradients(self, step: int) -> Tensor:
+        """Remember the step if a gradient is not finite; returns the norm of all of them, float64."""
+        gradients = [getattr(layer, name).grad for _, layer, name in _downward(self.network)]
+        norms = [torch.linalg.vector_norm(g, dtype=torch.float64) for g in gradients if g is not None]
+        if len(norms) == len(gradients):
+            self.notice(step, norms, 1)
+        return torch.linalg.vector_norm(torch.stack(norms))
+
+    def read(self) -> tuple[Trouble, int] | None:
+        """What was noticed first, and in which step; waits for the device."""
+        if self._first_K is None:
+            return None
+        first_K = self._first_K.tolist()
+        if (step := min(first_K)) == NEVER:
+            return None
+        if (place := first_K.index(step)) == 0:
+            return loss_trouble(self.network), step
+        return _of_gradient(self.network, *_downward(self.network)[place - 1]), step
+
+
+def _downward(network: Network) -> list[tuple[int, SpikingLayer, str]]:
+    """All parameters by layer number, layer and name, from the output down."""
+    numbered = reversed(list(enumerate(network.spiking, 1)))
+    return [(number, layer, name) for number, layer in numbered for name in ("bias", "weight")]
+
+
+def _of_gradient(network: Network, number: int, layer: SpikingLayer, name: str) -> Trouble:
+    return Trouble(f"the gradient of layer {number}'s {name} is not finite", _cause(network, layer))
 
 
 def _cause(network: Network, layer: SpikingLayer) -> str:

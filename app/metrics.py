@@ -61,7 +61,7 @@ class SpikeMetrics(Metric):
         super().__init__(**options)
         self.layer_sizes, self.classes = layer_sizes, classes
         self.readouts = dict(READOUTS if readouts is None else readouts)
-        self._remembered: list[tuple[NetworkOutput, Tensor, float]] = []
+        self._remembered: list[tuple[NetworkOutput, Tensor, Tensor]] = []
         self.add_state("loss", torch.zeros((), dtype=torch.float64), "sum")
         for name in ("samples", "decision_steps"):
             self.add_state(name, torch.zeros((), dtype=torch.int64), "sum")
@@ -73,8 +73,8 @@ class SpikeMetrics(Metric):
             self.add_state(f"fired{k}_N", torch.zeros(size, dtype=torch.bool), "max")
 
     @torch.no_grad()
-    def update(self, output: NetworkOutput, label_B: Tensor, loss_sums: Sequence[float]) -> None:
-        """Add samples.
+    def update(self, output: NetworkOutput, label_B: Tensor, loss_sums: Sequence[float | Tensor]) -> None:
+        """Add samples; nothing here waits for a GPU.
 
         Args:
             output: the network's output for the samples.
@@ -99,26 +99,29 @@ class SpikeMetrics(Metric):
             self._count_correct(first_BN, output.layers[-1].counts_BN, label_B)
 
     def _count_correct(self, first_BN: Tensor, counts_BN: Tensor, label_B: Tensor) -> None:
-        self.support_C += torch.bincount(label_B, minlength=self.classes)
+        classes_C = torch.arange(self.classes, device=label_B.device)
+        is_label_BC = label_B[:, None] == classes_C
+        self.support_C += is_label_BC.sum(0)
         for name, readout in self.readouts.items():
-            right_B = label_B[readout(first_BN, counts_BN) == label_B]
-            self._correct_C(name).add_(torch.bincount(right_B, minlength=self.classes))
+            predicted_B = readout(first_BN, counts_BN)
+            self._correct_C(name).add_((is_label_BC & (predicted_B[:, None] == classes_C)).sum(0))
 
     def _correct_C(self, readout: str) -> Tensor:
         """The samples of each class that a readout gets right."""
         return getattr(self, f"correct_{readout}_C")
 
-    def remember(self, output: NetworkOutput, label_B: Tensor, loss: float) -> None:
+
+    def remember(self, output: NetworkOutput, label_B: Tensor, loss: Tensor) -> None:
         """Add a training batch soon: many at once take much less time than one by one.
 
         Args:
             output: the network's output for the batch.
             label_B: class labels.
-            loss: the batch's mean loss.
+            loss: the batch's mean loss, a scalar.
         """
         layers = [replace(activity, spikes=None) for activity in output.layers]
         lean = NetworkOutput(output.spikes_TBN.detach(), output.times_TBN.detach(), layers)
-        self._remembered.append((lean, label_B, loss * len(label_B)))
+        self._remembered.append((lean, label_B, loss.double() * len(label_B)))
         if len(self._remembered) == TOGETHER:
             self.catch_up()
 
@@ -180,9 +183,9 @@ class SpikeMetrics(Metric):
         return values
 
 
-def exact_sum(loss_B: Tensor) -> float:
+def exact_sum(loss_B: Tensor) -> Tensor:
     """The sum of losses, each rounded to 2⁻²⁴: in float64 it is the same in any order and grouping, below 2²⁹."""
-    return float((loss_B.double() * 2**24).round().sum()) / 2**24
+    return (loss_B.double() * 2**24).round().sum() / 2**24
 
 
 def joined(outputs: Sequence[NetworkOutput]) -> NetworkOutput:

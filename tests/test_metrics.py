@@ -89,9 +89,10 @@ def test_no_accuracy_without_labels():
 def test_remembered_batches_count_like_added_ones():
     hidden, out, label = outputs()
     added, remembered = SpikeMetrics([H, N], 3), SpikeMetrics([H, N], 3)
+    loss = torch.tensor(0.1, dtype=torch.float64)
     for _ in range(40):
         feed(added, hidden, out, label, 0.1)
-        remembered.remember(NetworkOutput(out, out, [LayerActivity.of(hidden), LayerActivity.of(out)]), label, 0.1)
+        remembered.remember(NetworkOutput(out, out, [LayerActivity.of(hidden), LayerActivity.of(out)]), label, loss)
     assert remembered.headline() == added.headline()
     assert remembered.sums().keys() == added.sums().keys()
     assert all(

@@ -12,7 +12,7 @@ from ..finite import state_trouble
 
 
 class FiniteState(L.Callback):
-    """Looks at weights and optimiser before each checkpoint, and at the steps that are logged: not at every step."""
+    """Looks at weights, optimiser and what a GPU has noticed: before checkpoints and at the steps that are logged."""
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Check now and then."""
@@ -24,6 +24,7 @@ class FiniteState(L.Callback):
         self._check(trainer, pl_module)
 
     def _check(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        pl_module.stop_if_not_finite()
         moments = (
             value
             for optimizer in trainer.optimizers

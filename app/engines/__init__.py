@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import Tensor
 
 from ..events import SpikeEvents
-from . import event_driven, layerwise
+from . import event_driven, layerwise, triton
 from .engine import ENGINES, Engine, NetworkOutput
 
 if TYPE_CHECKING:
     from ..network import Network
 
-__all__ = ["AUTO", "ENGINES", "Choice", "Engine", "NetworkOutput", "choose", "event_driven", "layerwise"]
+__all__ = ["AUTO", "ENGINES", "Choice", "Engine", "NetworkOutput", "choose", "event_driven", "layerwise", "triton"]
 
 AUTO = "auto"
 

@@ -39,7 +39,7 @@ class Layerwise:
                 trains.append(channels[0])
             else:
                 channels = layer(channels)
-        heard_TB = _until_first_output(channels[0])
+        heard_TB = until_first_output(channels[0])
         if stop_at_first_output:
             trains, channels = _cut(trains, heard_TB), _cut(channels, heard_TB)
         decision_BL = torch.stack([(train.flatten(2).sum(2) * heard_TB).sum(0) for train in trains], 1)
@@ -49,7 +49,7 @@ class Layerwise:
 ENGINES.register("layerwise", "reference")(Layerwise())
 
 
-def _until_first_output(spikes_TBN: Tensor) -> Tensor:
+def until_first_output(spikes_TBN: Tensor) -> Tensor:
     """The steps up to and including a sample's first output spike, bool [T, B]."""
     fired_TB = spikes_TBN.detach().any(2)
     return (fired_TB.cumsum(0) - fired_TB.int()) == 0

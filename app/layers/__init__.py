@@ -34,7 +34,7 @@ class SpikingLayer(nn.Module):
 
     def forward(self, channels: Channels, neuron: Neuron, rule: Rule) -> Channels:
         """Both channels of this layer's spikes, [T, B, *N]."""
-        self._check(channels)
+        self.check(channels)
         spikes, times = channels
         spikes = spikes if rule.learns_from_spikes else spikes.detach()  # errors that nobody asks for are not computed
         times = times if rule.learns_from_times else times.detach()
@@ -43,13 +43,14 @@ class SpikingLayer(nn.Module):
 
     def states(self, spikes: Tensor, neuron: Neuron) -> reference.Trajectory:
         """The states of this layer's neurons while it hears spikes [T, B, *M]."""
-        self._check((spikes,))
+        self.check((spikes,))
         return reference.forward(self.synapses.drive(spikes, self.weight), self._bias(), neuron, keep_current=True)
 
     def _bias(self) -> Tensor:
         return self.bias.view(-1, *[1] * (len(self.shape) - 1))
 
-    def _check(self, channels: tuple[Tensor, ...]) -> None:
+    def check(self, channels: tuple[Tensor, ...]) -> None:
+        """Refuse spikes of a shape that the weights cannot hear."""
         for channel in channels:
             axes = tuple(channel.shape[2:])
             if len(axes) != self.weight.dim() - 1 or axes[0] != self.weight.shape[1]:

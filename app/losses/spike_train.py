@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
@@ -33,6 +34,14 @@ def trace_kernel(kappa_exp: float, time_steps: int, dtype: torch.dtype = torch.f
 def trace_slope(kappa_K: Tensor) -> Tensor:
     """κ*[k] = (κ[k+1] − κ[k−1]) / 2 for k = −1 … K, with κ = 0 outside its support; length K + 2."""
     return (F.pad(kappa_K, (0, 2)) - F.pad(kappa_K, (2, 0))) / 2
+
+
+@lru_cache(maxsize=8)
+@torch.inference_mode(False)  # they outlive the validation that may need them first
+def _kernels(kappa_exp: float, time_steps: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Both kernels on a device, to which they are copied once and not in every step."""
+    kappa_K = trace_kernel(kappa_exp, time_steps, dtype).to(device)
+    return kappa_K, trace_slope(kappa_K)
 
 
 def filter_trains(trains_TBN: Tensor, kernel_K: Tensor, extend: int, lead: int = 0) -> Tensor:
@@ -73,10 +82,10 @@ def spike_train_loss(
     check_target(target_TBN, spikes_TBN.shape, "target_TBN")
     check_reduction(reduction)
     steps = len(spikes_TBN)
-    kappa_K = trace_kernel(kappa_exp, steps, spikes_TBN.dtype).to(spikes_TBN.device)
+    kappa_K, slope_K = _kernels(kappa_exp, steps, spikes_TBN.dtype, spikes_TBN.device)
     moved_TBN = (times_TBN - times_TBN.detach()) * spikes_TBN.detach()
     trace = filter_trains(spikes_TBN - target_TBN, kappa_K, extend)
-    distance = trace - filter_trains(moved_TBN, trace_slope(kappa_K), extend, lead=1)
+    distance = trace - filter_trains(moved_TBN, slope_K, extend, lead=1)
     loss_B = distance.square().sum((0, 2)) / steps
     return loss_B if reduction == "none" else loss_B.mean()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import lightning as L
 import torch
@@ -14,7 +14,7 @@ from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_no
 
 from ..errors import RunStopped
 from ..events import Batch
-from ..finite import gradient_trouble, loss_trouble
+from ..finite import Trouble, Watch, gradient_trouble, loss_trouble
 from ..losses.loss import Loss
 from ..losses.silent import silent_neuron_penalty
 from ..losses.spike_cost import spike_cost
@@ -74,6 +74,7 @@ class SpikingModule(L.LightningModule):
         self.silent_penalty, self.spike_cost = silent_penalty, spike_cost
         self.config = config or {}
         self.stops_at_decision = False
+        self.watch = Watch(network)
         sizes = [math.prod(layer.shape) for layer in network.spiking]
         self.train_metrics = SpikeMetrics(sizes, classes)
         self.val_metrics = SpikeMetrics(sizes, classes)
@@ -88,18 +89,27 @@ class SpikingModule(L.LightningModule):
         return self.objective(output.spikes_TBN, output.times_TBN, batch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of a batch; raises RunStopped when it is not finite."""
+        """Loss of a batch; raises RunStopped when it is not finite, on a GPU not before somebody asks for numbers."""
         output = self(batch)
         loss = self.loss(output, batch)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise RunStopped(loss_trouble(self.network).sentence(self.current_epoch, self.global_step))
-        self.train_metrics.remember(output, batch.label_B, value)
+        if _on_cpu(loss) and not math.isfinite(loss.item()):
+            self._stop(loss_trouble(self.network), self.global_step)
+        if not _on_cpu(loss):
+            self.watch.notice(self.global_step, [loss.detach()], 0)
+        self.train_metrics.remember(output, batch.label_B, loss.detach())
         if self._logs_this_step():
             self._log_step(loss, output, batch)
         if self.silent_penalty:
             loss = loss + self._silence(output)
         return loss + self.spike_cost * spike_cost(output.decision_BL) if self.spike_cost else loss
+
+    def stop_if_not_finite(self) -> None:
+        """Raise RunStopped when a GPU has seen a loss or gradient that is not finite; waits for it."""
+        if found := self.watch.read():
+            self._stop(*found)
+
+    def _stop(self, trouble: Trouble, step: int) -> NoReturn:
+        raise RunStopped(trouble.sentence(self.current_epoch, step))
 
     def _logs_this_step(self) -> bool:
         return self.global_step % self.trainer.log_every_n_steps == 0
@@ -129,25 +139,30 @@ class SpikingModule(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the gradients, and stop before one that is not finite reaches the weights.
-
-        One number answers both in nearly all steps: no element is larger than the norm.
-        """
+        """Clip the gradients, and stop before one that is not finite reaches the weights (on a GPU: a checkpoint)."""
         parameters = optimizer.param_groups[0]["params"]
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        norm = get_total_norm(gradients)
-        if not math.isfinite(norm):
-            if trouble := gradient_trouble(self.network):
-                raise RunStopped(trouble.sentence(self.current_epoch, self.global_step))
-            norm = get_total_norm([gradient.double() for gradient in gradients])
+        norm = self._gradient_norm(parameters)
         if self._logs_this_step():
+            self.stop_if_not_finite()
             self._log_now({"train/grad_norm_step": norm}, self.global_step)
-        if gradient_clip_val is None or norm <= gradient_clip_val:
+        if gradient_clip_val is None or (_on_cpu(norm) and norm <= gradient_clip_val):
             return
         if gradient_clip_algorithm == "norm":
             clip_grads_with_norm_(parameters, gradient_clip_val, norm)
         else:
             clip_grad_value_(parameters, gradient_clip_val)
+
+    def _gradient_norm(self, parameters: list[Tensor]) -> Tensor:
+        """The norm of all gradients: one number that answers in nearly all steps whether one of them is not finite."""
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        if not _on_cpu(gradients[0]):
+            return self.watch.notice_gradients(self.global_step)
+        norm = get_total_norm(gradients)
+        if not math.isfinite(norm):
+            if trouble := gradient_trouble(self.network):
+                self._stop(trouble, self.global_step)
+            norm = get_total_norm([gradient.double() for gradient in gradients])
+        return norm
 
     def validation_step(self, batch: Batch, batch_idx: int) -> NetworkOutput:
         """Add a batch to the validation metrics; callbacks see the output."""
@@ -166,6 +181,7 @@ class SpikingModule(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's training metrics; there are none when the run goes on from here."""
+        self.stop_if_not_finite()
         self.train_metrics.catch_up()
         if values := self._computed("train", self.train_metrics):
             self._log_now(values, self.global_step - 1)
@@ -224,6 +240,11 @@ class SpikingModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store the configuration, so that a checkpoint is enough to rebuild the run."""
         checkpoint["config"] = self.config
+
+
+def _on_cpu(tensor: Tensor) -> bool:
+    """Whether its value is at hand: a GPU would have to be waited for."""
+    return tensor.device.type == "cpu"
 
 
 def learning_rate_factor(warmup_steps: int, total_steps: int | None) -> Callable[[int], float]:

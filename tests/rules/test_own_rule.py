@@ -199,7 +199,7 @@ def test_an_engine_registered_from_here_is_used():
         network(SpikeEvents.from_dense(spikes))
         assert len(ran) == 2
         deep = Network(["3", "fc2", "fc2"], neuron, Zero())
-        assert deep.choose_engine().passed_over == {"mine": "it is Tuesday"}
+        assert deep.choose_engine().passed_over["mine"] == "it is Tuesday"
         with pytest.raises(ValueError, match="it is Tuesday"):
             Network(["3", "fc2", "fc2"], neuron, Zero(), engine="mine")
     finally:

@@ -1,0 +1,115 @@
+"""No training step waits for a device: it runs without values, on ``meta`` tensors, where asking for one is an error.
+
+What the host would have to wait for - ``.item()``, ``if tensor``, ``nonzero``, a mask as an index - raises there, and a
+watch raises when anything larger than a number goes from one device to the other. What is left is what a CUDA graph can
+capture: the same operations, on the same shapes, whatever the numbers are.
+"""
+
+import math
+import types
+
+import pytest
+import torch
+from app.losses.objective import Objective
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from app.engines import ENGINES
+from app.errors import RunStopped
+from app.events import Batch, SpikeEvents
+from app.network import Network
+from app.neuron.lif import Neuron
+from app.rules import antlr
+from app.training.module import Optimisation, SpikingModule
+
+
+class NothingIsCopied(TorchDispatchMode):
+    """Refuses operations between devices."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        tensors = [one for one in tree_leaves((args, kwargs, result)) if isinstance(one, torch.Tensor) and one.dim()]
+        assert len({one.device for one in tensors}) < 2, f"{function} is between two devices"
+        return result
+
+
+SPECS = {
+    "conv": ["2x6x6", "conv3c3", "mpool2", "apool2", "flatten", "fc7", "fc3"],
+    "dense": ["2x6x6", "flatten", "fc7", "fc3"],
+}
+
+
+def module_of(loss, engine, device, spec=SPECS["conv"]):
+    network = Network(spec, Neuron.auto(0.9, 0.9, 5), antlr())
+    network.engine = engine
+    module = SpikingModule(network, Objective(loss), Optimisation(), 1.0, 0.1, 3).to(device)
+    module._trainer = types.SimpleNamespace(global_step=1, log_every_n_steps=50, current_epoch=0, loggers=[])
+    numbers = (torch.tensor([0, 3, 1], dtype=torch.int32), torch.tensor([5, 1, 2], dtype=torch.int32))
+    events = SpikeEvents(*numbers, torch.tensor([0, 2, 3]), 5, (2, 6, 6)).to(device)
+    return module, Batch(events, torch.zeros(2, dtype=torch.int64, device=device))
+
+
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("engine", ["layerwise", "triton"])
+@pytest.mark.parametrize("loss", ["latency", "count", "spike_train"])
+def test_a_training_step_and_its_metrics(loss, engine, spec, monkeypatch):
+    if engine == "triton":
+        pytest.importorskip("triton", reason="Triton is not installed; see requirements-dev.txt")
+        from app.kernels import triton_build
+
+        monkeypatch.setattr(triton_build, "launch", lambda *args: None)
+        monkeypatch.setattr(ENGINES["triton"], "_machine_obstacle", lambda network: None)
+    module, batch = module_of(loss, engine, "meta", SPECS[spec])
+    module.training_step(batch, 0)  # what is made once is made here
+    optimizer = torch.optim.SGD(module.network.parameters())
+    with NothingIsCopied():
+        module.training_step(batch, 0).backward()
+        for algorithm in ("norm", "value"):
+            module.configure_gradient_clipping(optimizer, 1.0, algorithm)
+        optimizer.step()
+        module.train_metrics.catch_up()
+        module.validation_step(batch, 0)
+
+
+def test_the_check_notices_what_waits():
+    there = torch.ones(3, device="meta")
+    for wait in (lambda: float(there.sum()), lambda: bool(there.any()), lambda: there[there > 0]):
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            wait()
+    with pytest.raises(AssertionError, match="between two devices"), NothingIsCopied():
+        torch.ones(3).to("meta")
+
+
+@pytest.mark.parametrize(
+    ("poisoned", "said"),
+    [
+        ({"loss": 3, "layer1.weight": 4}, "the loss, at layer 3 (the output), is not finite in epoch 0, step 3"),
+        ({"loss": 5, "layer1.weight": 4}, "the gradient of layer 1's weight is not finite in epoch 0, step 4"),
+        ({"layer1.weight": 5, "layer2.bias": 5}, "the gradient of layer 2's bias is not finite in epoch 0, step 5"),
+        ({"layer3.bias": 7, "layer1.bias": 6}, "the gradient of layer 1's bias is not finite in epoch 0, step 6"),
+    ],
+)
+def test_a_device_remembers_the_first_step_that_is_not_finite(poisoned, said):
+    """The watch of a GPU, fed on the CPU; numbers that are finite again do not make it forget."""
+    module, _ = module_of("count", "layerwise", "cpu")
+    watch, layers = module.watch, module.network.spiking
+    for step in range(10):
+        watch.notice(step, [torch.tensor(math.nan if poisoned.get("loss") == step else 1.0)], 0)
+        for number, layer in enumerate(layers, 1):
+            for name in ("weight", "bias"):
+                parameter = getattr(layer, name)
+                bad = poisoned.get(f"layer{number}.{name}") == step
+                parameter.grad = torch.full_like(parameter, math.inf if bad else 2.0)
+        norm = watch.notice_gradients(step)
+        assert norm.dtype == torch.float64
+        if step not in poisoned.values():
+            assert norm == pytest.approx(2 * math.sqrt(sum(p.numel() for p in module.network.parameters())))
+    with pytest.raises(RunStopped, match=said.replace("(", r"\(").replace(")", r"\)")):
+        module.stop_if_not_finite()
+
+
+def test_a_watch_that_noticed_nothing_says_nothing():
+    module, _ = module_of("count", "layerwise", "cpu")
+    module.stop_if_not_finite()
+    module.watch.notice(0, [torch.tensor(1.0)], 0)
+    module.stop_if_not_finite()
