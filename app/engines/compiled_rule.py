@@ -25,8 +25,15 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": abs,
 }
 """What stands for :data:`app.equations.FUNCTIONS` in compiled code."""
-CONSTANTS = {"theta": "threshold", "alpha_v": "alpha_v", "alpha_i": "alpha_i", "beta_v": "beta_v", "beta_i": "beta_i"}
-"""Quantities that are constants of the neuron, by their names in :class:`app.kernels.layout.Constants`."""
+CONSTANTS = {
+    "theta": "neuron.threshold",
+    "alpha_v": "neuron.alpha_v",
+    "alpha_i": "neuron.alpha_i",
+    "beta_v": "neuron.beta_v",
+    "beta_i": "neuron.beta_i",
+    "keeps_potential": "(1.0 if neuron.subtracts else 0.0)",
+}
+"""Quantities that are constants of the neuron, as :class:`app.kernels.layout.Constants` has them."""
 
 
 class _Part(NamedTuple):
@@ -93,7 +100,7 @@ def _point(structure: _Structure) -> tuple[Callable[..., Any], str]:
     """
     rule, surrogate = structure.rule, structure.surrogate
     functions = {"equation": _compiled(rule.equation)}
-    places = {name: name for name in POINTS} | {name: f"neuron.{field}" for name, field in CONSTANTS.items()}
+    places = {name: name for name in POINTS} | CONSTANTS
     if surrogate:
         functions["derivative"] = _compiled(surrogate.equation)
         places["surrogate"] = f"derivative({_arguments(surrogate, places, 'of_surrogate')})"
