@@ -3,15 +3,14 @@
 A golden file (``.npz``) holds one case computed by an independent implementation: input, weights, spikes, loss and all
 gradients. The command prints a line per case and backend, and a total. Exit code 0: everything agrees; 1: a spike
 differs or an error exceeds the tolerance; 2: a file is unusable. Errors are relative in the L2 norm, absolute where the
-golden array is zero.
+golden array is zero. ``--exact`` reads files of another kind and compares gradients in continuous time:
+:mod:`app.exact`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,8 @@ from torch import Tensor
 
 from .engines import AUTO, ENGINES
 from .errors import UserError, run_command
+from .exact import EXACT_TOLERANCE, verify_exact
+from .golden import golden_files, read_arrays, refused, relative_error
 from .losses.count import count_loss
 from .losses.latency import latency_loss
 from .losses.silent import silent_neuron_penalty
@@ -47,8 +48,7 @@ CONSTANTS = (
     "ste_beta",
     "softmax_beta",
 )
-LARGEST_BYTES = 2**30
-"""Of an unpacked golden file."""
+TOLERANCE = 1e-5
 CONSTANTS += ("lambda_nospike", "no_spike_penalty", "kappa_exp", "kappa_extend", "grad_clip")
 
 
@@ -108,36 +108,17 @@ class Outcome:
         return self.spikes_equal and self.decisions_equal and all(e <= tolerance for e in self.errors.values())
 
 
-def golden_files(paths: list[str]) -> list[Path]:
-    """All ``.npz`` files named, or lying in folders named.
-
-    Raises:
-        UserError: a path does not exist, or holds no golden file.
-    """
-    files: list[Path] = []
-    for name in paths:
-        path = Path(name)
-        found = sorted(path.glob("*.npz")) if path.is_dir() else [path]
-        if not found or not found[0].exists():
-            raise UserError(f"{path}: no golden file (.npz) here; name a file or a folder of them")
-        files += found
-    return files
-
-
 def read_case(path: Path) -> Case:
     """Read and check a golden file.
 
     Raises:
         UserError: naming the file and what is wrong with it.
     """
-    try:
-        arrays = _read_arrays(path)
+    arrays = read_arrays(path)
+    if "meta" not in arrays:
+        raise UserError(f"{path}: not a golden file: it has no 'meta'")
+    with refused(path):
         meta = json.loads(bytes(arrays.pop("meta")))
-    except KeyError:
-        raise UserError(f"{path}: not a golden file: it has no 'meta'") from None
-    except Exception as error:  # damaged bytes raise anything on their way through zipfile, zlib, numpy and json
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise UserError(f"{path}: cannot be read as a golden file (.npz): {reason}; use another one") from None
     missing = [key for key in (*NAMES, *SIZES, *CONSTANTS) if not isinstance(meta, dict) or key not in meta]
     if missing:
         raise UserError(f"{path}: 'meta' lacks {', '.join(missing)}; write the file again with all keys")
@@ -145,15 +126,6 @@ def read_case(path: Path) -> Case:
     case = Case(str(meta.get("name", path.stem)), path, meta, tensors)
     _check(case)
     return case
-
-
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a file; one never unpacks to more bytes than the file says, and objects are not unpickled."""
-    with zipfile.ZipFile(path) as archive:
-        if (size := sum(part.file_size for part in archive.infolist())) > LARGEST_BYTES:
-            raise ValueError(f"it would unpack to {size} bytes")
-    with np.load(path, allow_pickle=False) as archive:
-        return {key: archive[key] for key in archive.files}
 
 
 def _check(case: Case) -> None:
@@ -273,22 +245,23 @@ def _compare(case: Case, network: Network, output: NetworkOutput, loss: Tensor) 
     return outcome
 
 
-def relative_error(actual: Tensor, golden: Tensor) -> float:
-    """‖actual − golden‖ / ‖golden‖ in float64, or ‖actual‖ where the golden array is zero."""
-    actual, golden = actual.double(), golden.double()
-    norm = golden.norm()
-    error = (actual - golden).norm() / norm if norm > 0 else actual.norm()
-    return float(error) if math.isfinite(error) else math.inf
-
-
 def main(argv: list[str]) -> int:
     """Verify the files named in ``argv``; see the module's docstring for the exit codes."""
     parser = argparse.ArgumentParser(prog="python -m app.verify", description=__doc__.split("\n\n")[0])
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a golden file (.npz) or a folder of them")
-    parser.add_argument("--tolerance", type=float, default=1e-5, help="largest relative error allowed (default 1e-5)")
+    parser.add_argument("--exact", action="store_true", help="the files hold exact gradients in continuous time")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        help=f"largest relative error allowed (default {TOLERANCE}; {EXACT_TOLERANCE} with --exact)",
+    )
     options = parser.parse_args(argv)
+    if options.tolerance is None:
+        options.tolerance = EXACT_TOLERANCE if options.exact else TOLERANCE
     if not options.tolerance >= 0:
         raise UserError(f"--tolerance={options.tolerance} must be a number that is not negative")
+    if options.exact:
+        return verify_exact(golden_files(options.paths), options.tolerance)
     cases = [read_case(path) for path in golden_files(options.paths)]
     width = max(len(case.name) for case in cases)
     checks = failures = 0

@@ -26,8 +26,15 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "abs": abs,
 }
 """What stands for :data:`app.equations.FUNCTIONS` in compiled code."""
-CONSTANTS = {"theta": "threshold", "alpha_v": "alpha_v", "alpha_i": "alpha_i", "beta_v": "beta_v", "beta_i": "beta_i"}
-"""Quantities that are constants of the neuron, by their names in :class:`app.kernels.layout.Constants`."""
+CONSTANTS = {
+    "theta": "neuron.threshold",
+    "alpha_v": "neuron.alpha_v",
+    "alpha_i": "neuron.alpha_i",
+    "beta_v": "neuron.beta_v",
+    "beta_i": "neuron.beta_i",
+    "keeps_potential": "(1.0 if neuron.subtracts else 0.0)",
+}
+"""Quantities that are constants of the neuron, as :class:`app.kernels.layout.Constants` has them."""
 
 
 def backward(rule: Rule) -> Callable[..., Any]:
@@ -57,7 +64,7 @@ def _point(structure: Structure) -> tuple[Callable[..., Any], str]:
     functions: dict[str, Any] = {"__name__": __name__, "equation": _compiled(rule.equation)}
     if surrogate:
         functions["derivative"] = _compiled(surrogate.equation)
-    places = {name: name for name in POINTS} | {name: f"neuron.{field}" for name, field in CONSTANTS.items()}
+    places = {name: name for name in POINTS} | CONSTANTS
     text = structure.point(places, f"{', '.join(POINTS)}, neuron, of_rule, of_surrogate")
     exec(text, functions)  # composed of names of quantities alone
     keys = (text, rule.key, surrogate and surrogate.key)

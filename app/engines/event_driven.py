@@ -234,9 +234,6 @@ def _constants(neuron: Neuron) -> Constants:
 # --- the engine -------------------------------------------------------------------------------------------------------
 
 
-PARAMETERS = frozenset(("weight", "bias"))
-
-
 class EventDriven:
     """Fully connected layers, float32, on the CPU: arithmetic only where a spike is."""
 
@@ -263,7 +260,7 @@ class EventDriven:
             dense = type(layer) is SpikingLayer and type(layer.synapses) is Dense
             if not dense and type(layer) is not Flatten:
                 return f"it has {_described(layer)}, and only fully connected layers are event-driven"
-            if reason := changed(layer, PARAMETERS if dense else frozenset()):
+            if reason := changed(layer):
                 return f"its {_described(layer)} {reason}"
             if dense:
                 weight, bias = layer.weight, layer.bias

@@ -5,23 +5,23 @@ from __future__ import annotations
 from torch import nn
 from torch.nn.modules import module as torch_module
 
+from ..layers import SpikingLayer
+
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+PARAMETERS, NO_PARAMETERS = frozenset(("weight", "bias")), frozenset[str]()
 PLAIN = frozenset(nn.Module().__dict__)
 """What every module has of its own."""
 
 
-def changed(layer: nn.Module, parameters: frozenset[str]) -> str | None:
+def changed(layer: nn.Module) -> str | None:
     """What was put on a layer, as the end of "its layer …": hooks, parametrisations, methods; None when nothing was.
 
     Asked in every step, hence the look into the module's dictionaries.
-
-    Args:
-        layer: a module without modules in it.
-        parameters: the parameters that its class has.
     """
     own = layer.__dict__
     if any(own[kind] for kind in HOOKS) or any(getattr(torch_module, f"_global{kind}") for kind in HOOKS):
         return "has hooks, which fire only when it runs by itself"
+    parameters = PARAMETERS if type(layer) is SpikingLayer else NO_PARAMETERS
     if own["_parameters"].keys() != parameters or own["_modules"]:
         return "has other parameters or modules than its class"
     for name in own.keys() - PLAIN:

@@ -134,6 +134,7 @@ def _quantities(
         "lost_current": lambda: current if neuron.reset == "both" else torch.zeros_like(potential),
         "count": lambda: spikes.sum(0),
         "theta": lambda: neuron.threshold,
+        "keeps_potential": lambda: float(subtracts),
     }
     constants = {name: getattr(neuron, name) for name in ("alpha_v", "alpha_i", "beta_v", "beta_i")}
     return {name: make() for name, make in makers.items() if rule.asks_for(name)} | constants

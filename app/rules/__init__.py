@@ -3,11 +3,12 @@
 from ..registry import import_all
 from .activation import Activation
 from .antlr import Antlr
+from .eventprop import EventProp
 from .rule import RULES, Rule
 from .timing import Timing
 
-activation, timing, antlr = Activation, Timing, Antlr
+activation, timing, antlr, eventprop = Activation, Timing, Antlr, EventProp
 
-__all__ = ["RULES", "Activation", "Antlr", "Rule", "Timing", "activation", "antlr", "timing"]
+__all__ = ["RULES", "Activation", "Antlr", "EventProp", "Rule", "Timing", "activation", "antlr", "eventprop", "timing"]
 
 import_all(__name__)

@@ -33,6 +33,7 @@ QUANTITIES = {
     "later_current_error": "δI[t+1], the same for its current",
     "count": "Σ_t S[t], how often the neuron fires in the whole window",
     "theta": "θ, the threshold",
+    "keeps_potential": "1 with reset=subtract, where a spike leaves V − θ behind; 0 where it sets V to 0",
     "alpha_v": "α_V",
     "alpha_i": "α_I",
     "beta_v": "β_V",
