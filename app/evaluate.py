@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .config import help_text, parse_arguments
 from .errors import UserError, run_command
+from .files import replacing
 from .training.build import build_trainer
 from .training.folder import make_folder
 from .training.summary import metrics_table
@@ -35,6 +36,8 @@ def main(argv: list[str]) -> int:
     overrides = [a for a in argv if not a.removeprefix("--").startswith("ckpt=")]
     trained = load_trained(Path(str(arguments["ckpt"])), overrides)
     config = trained.config
+    if "out" in arguments:
+        make_folder(Path(config.out))
     trained.module.stops_at_decision = stop
     trainer = build_trainer(config, Path(config.out), [], [])
     print(f"{config.task}: {trained.path} ({config.rule} rule, after {trained.epochs} epochs), reading the test split")
@@ -45,8 +48,8 @@ def main(argv: list[str]) -> int:
     if trainer.is_global_zero:
         print(metrics_table(values))
         if "out" in arguments:
-            make_folder(Path(config.out))
-            (Path(config.out) / "evaluation.json").write_text(json.dumps(values, indent=2) + "\n")
+            with replacing(Path(config.out) / "evaluation.json") as file:
+                file.write(json.dumps(values, indent=2) + "\n")
     return 0
 
 

@@ -21,8 +21,10 @@ def replacing(path: Path, mode: str = "w", **options: Any) -> Iterator[IO[Any]]:
         **options: as for ``open``.
     """
     partial = path.with_name(f".{path.name}{PARTIAL}")
+    if "b" not in mode:
+        options = {"encoding": "utf-8", **options}
     try:
-        with partial.open(mode, **options) as file:
+        with naming(path), partial.open(mode, **options) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -31,6 +33,16 @@ def replacing(path: Path, mode: str = "w", **options: Any) -> Iterator[IO[Any]]:
         partial.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError in the block that names no file, as that of a full disk, name this one."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

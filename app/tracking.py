@@ -156,6 +156,7 @@ def _logger(config: Config, settings: dict[str, Any], out: Path, mode: str, rows
     import wandb
 
     os.environ["WANDB_DATA_DIR"] = str(out / "wandb" / "data")  # artifacts stay in the run's folder
+    os.environ["WANDB_CACHE_DIR"] = str(out / "wandb" / "cache")  # and so does the log of wandb's service
     logging.raiseExceptions = False  # on a full disk wandb's own log would print tracebacks
     os.environ["WANDB_ERROR_REPORTING"] = "false"  # statistics about wandb itself, which hold up the end of a run
     (out / "wandb" / "data").mkdir(parents=True, exist_ok=True)
@@ -201,7 +202,7 @@ def _reason(error: Exception) -> str:
 def _run_id(out: Path) -> str:
     """The run's W&B id: made once, then read, so that a resumed run goes on under the same id."""
     path = out / ID_FILE
-    known = path.read_text().strip() if path.exists() else ""
+    known = path.read_text(encoding="utf-8").strip() if path.exists() else ""
     if not known:
         known = secrets.token_hex(4)
         with replacing(path) as file:

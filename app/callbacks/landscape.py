@@ -9,6 +9,7 @@ from typing import Any
 import lightning as L
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
+from ..files import replacing
 from ..probes import measure, write
 from ..probes.subject import Subject
 from .pictures import first_validation_samples, store
@@ -66,7 +67,8 @@ class LossLandscape(L.Callback):
             write.fidelity_table(found, measure.SMOOTH),
         )
         text = "\n".join([f"# {title}\n", *tables, f"![the loss on a line]({name}.png)\n"])
-        (self.folder / f"{name}.md").write_text(text)
+        with replacing(self.folder / f"{name}.md") as file:
+            file.write(text)
         store(write.line_figure(title, line, ALONG), self.folder / f"{name}.png", trainer, "landscape")
 
     def _subject(self, trainer: L.Trainer, pl_module: L.LightningModule) -> Subject:

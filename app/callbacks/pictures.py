@@ -11,14 +11,16 @@ from lightning.pytorch.loggers import WandbLogger
 from matplotlib.figure import Figure
 
 from ..events import Batch
+from ..files import replacing
 from ..probes import figures
 from ..readout import first_spike_steps
 
 
 def store(figure: Figure, path: Path, trainer: L.Trainer, name: str) -> None:
-    """Write a picture, and hand it to W&B if that is on."""
+    """Write a picture, whole or not at all, and hand it to W&B if that is on."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
+    with replacing(path, "wb") as file:
+        figure.savefig(file, dpi=120, format=path.suffix[1:])
     for logger in trainer.loggers:
         if isinstance(logger, WandbLogger):
             logger.log_image(name, [str(path)])

@@ -20,6 +20,7 @@ from ..activity import LayerActivity, SpikeWords
 from ..autograd import first_derivative_only
 from ..events import SpikeEvents
 from ..kernels import backward as kernels
+from ..kernels import compile as compiling
 from ..kernels.forward import forward
 from ..kernels.lanes import LANES
 from ..kernels.layout import TILE, Constants, Record, Stack, pack
@@ -253,6 +254,8 @@ class EventDriven:
         return NetworkOutput(*run_stack(spikes, weights, biases, network.neuron, network.rule, stop_at_first_output))
 
     def _network_obstacle(self, network: Network) -> str | None:
+        if compiling.IS_OFF:
+            return "NUMBA_DISABLE_JIT is set, which forbids to compile it"
         if type(network.neuron) is not Neuron:
             return f"its neuron {type(network.neuron).__name__} is unknown to it"
         inputs, dense = prod(network.input_shape), False

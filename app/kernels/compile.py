@@ -1,7 +1,8 @@
 """How kernels are compiled: once for a machine, with a cache on disk, and said when it takes time.
 
 The cache is keyed by content: by every file of this folder, by whatever a kernel closes over, by the signature and by
-the processor. A change in any of them is another key; there are no time stamps.
+the processor. A change in any of them is another key; there are no time stamps. A cache never stops a run: what is
+damaged is compiled anew, what cannot be kept is compiled every time, and either is said.
 """
 
 from __future__ import annotations
@@ -12,18 +13,21 @@ import pickle
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numba
-from numba import njit
+from numba import config, njit
 from numba.core import event
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 HERE = Path(__file__).parent
+IS_OFF = bool(config.DISABLE_JIT)
+"""Whether NUMBA_DISABLE_JIT was set: then no kernel can run, for some of their parts exist in compiled code alone."""
 
 
 class _Announcement(event.Listener):
@@ -46,9 +50,15 @@ event.register("numba:compile", _Announcement())
 
 
 @cache
+def _warn(text: str) -> None:
+    """Say something once."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+@cache
 def _content() -> str:
-    """A digest of all files of this folder and of the compiler's version."""
-    digest = hashlib.sha256(numba.__version__.encode())
+    """A digest of all files of this folder and of the versions of compiler and language."""
+    digest = hashlib.sha256(f"{numba.__version__} {sys.version}".encode())
     for path in sorted(HERE.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
@@ -58,13 +68,19 @@ def _content() -> str:
 def _folder() -> Path | None:
     """Where compiled kernels are kept: NUMBA_CACHE_DIR, beside the source or in the user's cache; None for nowhere."""
     chosen = os.environ.get("NUMBA_CACHE_DIR")
-    for folder in [Path(chosen)] if chosen else [HERE / "__pycache__", Path.home() / ".cache" / "antlr-snn"]:
+    folders = [Path(chosen)] if chosen else [HERE / "__pycache__", Path("~/.cache/antlr-snn")]
+    for folder in folders:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                return folder
-        except OSError:
+            known = folder.expanduser()
+            known.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=known):
+                return known
+        except (OSError, RuntimeError):  # RuntimeError: nobody knows where the home is
             continue
+    _warn(
+        f"kernels are compiled in every run, for {' and '.join(map(str, folders))} cannot be written; "
+        "let NUMBA_CACHE_DIR name a folder that can"
+    )
     return None
 
 
@@ -81,13 +97,16 @@ class _KernelCache(_Cache):
         """The compiled kernel for a signature, or None."""
         target_context.refresh()
         path = self._path(sig, target_context.codegen())
+        if path is None or not os.path.lexists(path):
+            return None
         try:
-            checksum, content = path.read_bytes().split(b"\n", 1) if path else (b"", b"")
-        except (OSError, ValueError):
+            checksum, content = path.read_bytes().split(b"\n", 1) if path.is_file() else (b"", b"")
+            if hashlib.sha256(content).hexdigest().encode() != checksum:
+                raise ValueError("other bytes than were written")
+            return CompileResult._rebuild(target_context, *pickle.loads(content))
+        except Exception as error:  # whatever an unreadable disk or a stranger's file leads to
+            _warn(f"the cache of compiled kernels in {path.parent} was damaged ({_reason(error)}); it is built anew")
             return None
-        if hashlib.sha256(content).hexdigest().encode() != checksum:
-            return None
-        return CompileResult._rebuild(target_context, *pickle.loads(content))
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep a compiled kernel; where that is not possible, it is compiled again next time."""
@@ -95,12 +114,14 @@ class _KernelCache(_Cache):
         if path is None or data.lifted or data.library.has_dynamic_globals:
             return
         content = dumps(data._reduce())
+        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-                file.write(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
-            os.replace(file.name, path)
-        except OSError:
-            Path(file.name).unlink(missing_ok=True)
+            partial.write_bytes(hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+            partial.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                partial.unlink()
+            _warn(f"kernels are compiled in every run, for {path.parent} cannot be written ({_reason(error)})")
 
     def _path(self, sig: Any, codegen: Any) -> Path | None:
         key = hashlib.sha256(repr((*self._of, str(sig), codegen.magic_tuple())).encode()).hexdigest()
@@ -114,6 +135,10 @@ class _KernelCache(_Cache):
 
     def flush(self) -> None:
         """Nothing is held back."""
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error or type(error).__name__)[:100]
 
 
 def kernel(*of: str, **options: Any) -> Callable[[Callable[..., Any]], Any]:

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 _pools: dict[int, ThreadPoolExecutor] = {}
-os.register_at_fork(after_in_child=_pools.clear)
+if hasattr(os, "register_at_fork"):  # not on Windows, where nothing forks
+    os.register_at_fork(after_in_child=_pools.clear)
 
 
 def parallel(kernel: Callable[..., Any], tasks: int, *arguments: Any) -> None:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..errors import UserError, run_command
+from ..files import replacing
 from ..probes import measure, write
 from ..report.experiments import public_command
 from ..training.build import RULES
@@ -62,7 +63,8 @@ def main(argv: list[str]) -> int:
     folder = Path(out) if out else loaded.path.parent.parent / "landscape"
     command = public_command(["python", "-m", "app.landscape", *argv])
     text = "\n".join([f"# {loaded.heading}\n", f"    {command}\n", *_measured(loaded, options, parts, _made(folder))])
-    (folder / "landscape.md").write_text(text)
+    with replacing(folder / "landscape.md") as file:
+        file.write(text)
     print(f"{text}\n{folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}")
     return 0
 

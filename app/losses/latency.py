@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..autograd import first_derivative_only
 from ..events import Batch
+from ..kernels import compile as compiling
 from ..kernels.latency import latency_errors
 from ..readout import first_spike_steps
 from ..settings import setting
@@ -53,7 +54,7 @@ def latency_loss(
     check_labels(label_B, spikes_TBN)
     check_reduction(reduction)
     constants = (beta_softmax, lambda_no_spike, label_smoothing)
-    if spikes_TBN.dtype != torch.float32 or spikes_TBN.device.type != "cpu":
+    if spikes_TBN.dtype != torch.float32 or spikes_TBN.device.type != "cpu" or compiling.IS_OFF:
         return plain_latency_loss(spikes_TBN, times_TBN, label_B, *constants, reduction)
     if reduction == "none":
         return _compiled(spikes_TBN, label_B, constants)[0]

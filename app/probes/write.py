@@ -9,6 +9,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from ..files import replacing
 from . import figures
 from .fidelity import Agreement
 from .measure import Line, Plane
@@ -18,7 +19,7 @@ DPI = 100
 
 def write_line(folder: Path, title: str, line: Line, along: str) -> None:
     """``line.png`` and ``line.csv``."""
-    line_figure(title, line, along).savefig(folder / "line.png", dpi=DPI)
+    _write_png(folder / "line.png", line_figure(title, line, along))
     write_line_csv(folder / "line.csv", line)
 
 
@@ -40,7 +41,7 @@ def write_line_csv(path: Path, line: Line) -> None:
 def write_plane(folder: Path, title: str, plane: Plane, along: str) -> None:
     """``plane.png`` and ``plane.csv``."""
     labels = (title, axis_name(along), axis_name("random"))
-    figures.plane(plane.steps, plane.losses, plane.arrows, labels).savefig(folder / "plane.png", dpi=DPI)
+    _write_png(folder / "plane.png", figures.plane(plane.steps, plane.losses, plane.arrows, labels))
     rows = [
         [a, b, loss]
         for b, losses in zip(plane.steps, plane.losses, strict=True)
@@ -142,6 +143,11 @@ def _markdown(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def _write_png(path: Path, figure: Figure) -> None:
+    with replacing(path, "wb") as file:
+        figure.savefig(file, dpi=DPI, format="png")
+
+
 def _write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with path.open("w", newline="") as file:
+    with replacing(path, newline="") as file:
         csv.writer(file).writerows([names, *rows])

@@ -65,7 +65,7 @@ class Experiment:
     def shown_command(self) -> str:
         """The command that ran last in the folder, or the one that would; without the paths of this machine."""
         stored = self.folder / COMMAND
-        return public_command(shlex.split(stored.read_text() if stored.is_file() else self.command))
+        return public_command(shlex.split(stored.read_text(encoding="utf-8") if stored.is_file() else self.command))
 
 
 def public_command(words: Sequence[str]) -> str:
