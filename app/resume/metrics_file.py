@@ -132,7 +132,7 @@ class MetricsFile(Logger):
     def rows(self) -> Iterator[tuple[int, Row]]:
         """All rows with their steps in order, those in the file and those that are not yet."""
         if self._kept_bytes:
-            with self.path.open(newline="") as file:
+            with self.path.open(newline="", encoding="utf-8") as file:
                 yield from _read(_first_bytes(file, self._kept_bytes))
         yield from sorted(self._rows.items())
 

@@ -93,7 +93,7 @@ def _run(plan: Plan, trials: Sequence[Trial], line: str) -> int:
         )
     print(_heading(plan, trials, left, jobs), flush=True)
     with sole(plan.out) as lock:
-        (plan.out / COMMAND).write_text(f"{line}\n")
+        (plan.out / COMMAND).write_text(f"{line}\n", encoding="utf-8")
         finished = run_all(left, jobs, lock, _Progress(len(trials), len(left), jobs))
         options = outcomes(trials)
         chosen = choose(options)

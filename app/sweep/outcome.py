@@ -88,13 +88,13 @@ def measure(trial: Trial) -> Measure:
 
 def validated(trial: Trial) -> dict[str, float]:
     """The validation metrics of a run's best epoch, from its ``metrics.csv``."""
-    with (trial.out / "metrics.csv").open(newline="") as file:
+    with (trial.out / "metrics.csv").open(newline="", encoding="utf-8") as file:
         rows = [{key: float(text) for key, text in row.items() if text} for row in csv.DictReader(file)]
     return best_validation(rows, measure(trial))
 
 
 def _test(trial: Trial) -> dict[str, float]:
-    summary = json.loads((trial.out / "summary.json").read_text())
+    summary = json.loads((trial.out / "summary.json").read_text(encoding="utf-8"))
     return {key.removeprefix("test/"): value for key, value in summary.items() if key.startswith("test/")}
 
 
@@ -141,12 +141,12 @@ def _tested(one: Outcome) -> list[str]:
 def store(options: Sequence[Outcome], chosen: Sequence[Outcome], folder: Path) -> None:
     """Write ``results.csv`` and ``results.json``; test numbers of chosen options only."""
     rows = [_row(one, one in chosen) for one in options]
-    (folder / "results.json").write_text(json.dumps(rows, indent=2) + "\n")
+    (folder / "results.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     flat = [row["option"] | row | row["test"] for row in rows]
     names = [
         name for name in dict.fromkeys(key for row in flat for key in row) if name not in ("option", "test", "runs")
     ]
-    with (folder / "results.csv").open("w", newline="") as file:
+    with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(flat)

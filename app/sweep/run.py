@@ -101,7 +101,7 @@ def run_all(trials: Sequence[Trial], jobs: int, lock: int, report: Callable[[Fin
 
 def _start(trial: Trial, threads: str, lock: int) -> subprocess.Popen:
     limits = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    with log_of(trial).open("a") as log:
+    with log_of(trial).open("a", encoding="utf-8") as log:
         return subprocess.Popen(
             command(trial),
             stdin=subprocess.DEVNULL,
