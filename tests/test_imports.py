@@ -8,7 +8,7 @@ import pytest
 APP = Path(__file__).parent.parent / "app"
 LAYERS = [
     {"app", "app.errors"},
-    {"app.colours", "app.events", "app.files", "app.neuron", "app.version"},
+    {"app.colours", "app.events", "app.files", "app.lock", "app.neuron", "app.version"},
     {"app.activity", "app.config", "app.kernels", "app.readout"},
     {"app.rules", "app.losses", "app.data", "app.probes"},
     {"app.network"},

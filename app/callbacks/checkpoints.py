@@ -9,11 +9,11 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.distributed as dist
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 from ..checkpoint import BEST, CHECKPOINTS, LAST
 from ..errors import Interrupted, RunStopped, UserError
+from .process_errors import keep_own_error, lost_the_others
 from .stop_signals import StopSignals
 
 VALIDATION = "epoch_loop.val_loop.batch_progress"
@@ -112,7 +112,7 @@ class LastCheckpoint(Checkpoint):
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Say what has happened when a checkpoint does not fit, or the processes of a run lose one another."""
         self.signals.release()
-        if dist.is_initialized() and isinstance(exception, RuntimeError) and not isinstance(exception, RunStopped):
+        if lost_the_others(exception):
             raise RunStopped(
                 f"process {trainer.global_rank} lost the others in step {trainer.global_step} "
                 f"({_first_line(exception)}): one of them has ended; {self._how_to_go_on()}"
@@ -123,6 +123,8 @@ class LastCheckpoint(Checkpoint):
                 f"ckpt={trainer.ckpt_path}: its state is not one that this version of the project can go on from "
                 f"({type(exception).__name__}: {_first_line(exception)}); use another one"
             ) from exception
+        if trainer.world_size > 1 and not answered:
+            keep_own_error(trainer, exception, self.out, self._how_to_go_on())
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Refuse counters and callback states that are not built like those of this run.

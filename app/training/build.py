@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -12,7 +14,9 @@ from typing import Any, get_args
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from .. import tracking
@@ -31,6 +35,7 @@ from ..config import Config, to_dict
 from ..config.schema import RuleName
 from ..data.augmentation import Augmentation
 from ..data.base import EventDataModule
+from ..data.loader import check_room, raise_worker_failure
 from ..errors import UserError
 from ..losses.objective import Objective
 from ..metrics_file import MetricsFile
@@ -38,9 +43,11 @@ from ..network import Network
 from ..neuron.lif import Neuron, centre_bias
 from ..neuron.limits import LARGEST
 from ..neuron.surrogate import Exponential, Rectangular, Surrogate
+from ..notice import warn
 from ..rules.rule import Rule, activation, antlr, timing
 from ..version import code_version
 from .module import Optimisation, SpikingModule
+from .processes import ending_together, launched, meet, meet_when_started, settle_rank
 from .start import Start
 
 RULES = get_args(RuleName)
@@ -168,16 +175,56 @@ class Run:
     metrics: MetricsFile
     wandb: tracking.RunLogger | None = None
 
-    def open(self) -> None:
-        """Load the data, then take the folder and start W&B: what a user can get wrong leaves nothing behind."""
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Load the data and take the folder, which stays this run's until the block ends, then start W&B.
+
+        What can be refused is refused before; what a library refuses in the block before training is a sentence too,
+        and leaves nothing behind.
+
+        Raises:
+            UserError: whatever is wrong with the data, the folder or the settings.
+        """
+        self.start.refuse_taken(self.trainer)
+        if launched(self.trainer):
+            meet(self.trainer)
         if self.trainer.is_global_zero:
             self.data.prepare("train")
             self.data.setup("fit")
-            self.start.open_folder()
+            check_batches(self.trainer, self.data)
+            check_room(self.data.num_workers)
+        with self.start.taken(self.trainer) as start:
+            if start.out != self.start.out:
+                self._move(start)
+            meet_when_started(self.trainer)
+            with ending_together(self.trainer), _refusing():
+                self._track()
+                yield
+
+    def _move(self, start: Start) -> None:
+        """Be the same run in another folder."""
+        self.start = start
+        self.module.config = to_dict(start.config)
+        moved = _furnished(start, self.module, self.data)
+        self.trainer, self.best, self.timer, self.metrics = moved.trainer, moved.best, moved.timer, moved.metrics
+
+    def _track(self) -> None:
         config = self.start.config
         self.wandb = tracking.run_logger(config, to_dict(config), self.start.out, self.metrics.rows)
         if self.wandb:
             self.trainer.loggers = [*self.trainer.loggers, self.wandb]
+
+    def test(self) -> None:
+        """Test the best checkpoint by validation on the test split, which is read here for the first time."""
+        limit = self.trainer.limit_test_batches
+        if isinstance(limit, float) and 0 < limit < 1:
+            if self.trainer.is_global_zero:
+                self.data.prepare("test")
+            self.trainer.strategy.barrier()
+            if limit * (batches := self.data.batches("test")) < 1:
+                warn(f"trainer.limit_test_batches={limit} of {batches} is less than one batch; testing one")
+                self.trainer.limit_test_batches = 1
+        self.trainer.test(self.module, datamodule=self.data, ckpt_path=self.chosen_path, verbose=False)
 
     @property
     def chosen_path(self) -> str | None:
@@ -210,10 +257,67 @@ def build_run(start: Start) -> Run:
         start: the configuration, the folder, and the checkpoint if the run goes on from one.
     """
     quiet()
-    config, out = start.config, start.out
+    config = start.config
     L.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config)
-    data = build_data(config, module.network)
+    run = _furnished(start, module, build_data(config, module.network))
+    _check_engine(config, run.trainer)
+    return run
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Sentences for what libraries raise."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise _lightning_refuses(error) from None
+    except RuntimeError as error:
+        raise_worker_failure(error)
+        raise
+
+
+def _lightning_refuses(error: Exception) -> UserError:
+    return UserError(f"trainer.*: Lightning refuses this combination: {' '.join(str(error).split())}")
+
+
+def _check_engine(config: Config, trainer: L.Trainer) -> None:
+    device = trainer.strategy.root_device.type
+    if config.engine != "numba" or (config.trainer.precision == "32-true" and device == "cpu"):
+        return
+    what = f"trainer.precision={config.trainer.precision}" if device == "cpu" else f"trainer.accelerator={device}"
+    raise UserError(
+        f"engine=numba computes in 32 bits on the CPU, not with {what}; use engine=auto or engine=reference"
+    )
+
+
+def check_batches(trainer: L.Trainer, data: EventDataModule) -> None:
+    """Refuse limits that leave no batch, or no validation; the samples are loaded.
+
+    Raises:
+        UserError: names the key.
+    """
+    data.trainer = trainer
+    count = {"train": data.batches("train"), "val": data.batches("val")}
+    for split, batches in count.items():
+        limit = getattr(trainer, f"limit_{split}_batches")
+        if isinstance(limit, float) and 0 < limit * batches < 1:
+            raise UserError(
+                f"trainer.limit_{split}_batches={limit} of {batches} batches is less than one; "
+                f"use a larger share, or a number of batches such as trainer.limit_{split}_batches=1"
+            )
+        count[split] = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    every = trainer.val_check_interval
+    if isinstance(every, int) and every > count["train"] > 0 and count["val"]:
+        raise UserError(
+            f"trainer.val_check_interval={every} is more than the {count['train']} training batches of an epoch; "
+            f"use at most {count['train']}, or leave it out and use trainer.check_val_every_n_epoch"
+        )
+
+
+def _furnished(start: Start, module: SpikingModule, data: EventDataModule) -> Run:
+    """The run in its folder: callbacks, logger, trainer."""
+    config, out = start.config, start.out
     metrics = MetricsFile(out / "metrics.csv", start.step)
     best, timer, last = _best_checkpoint(config, out), Timer(), LastCheckpoint(out, config.checkpoint_every_s)
     kept = [Origin(code_version()), RandomState(), RunningMetrics()]
@@ -271,11 +375,12 @@ def build_trainer(config: Config, out: Path, callbacks: list[L.Callback], logger
     """
     t = config.trainer
     options = {key: value for key, value in vars(t).items() if value is not None}
+    options["accelerator"] = _accelerator(t.accelerator)
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads it, and filling costs a pass over it
     if t.enable_progress_bar:
         callbacks = [*callbacks, SpikeProgressBar(refresh_rate=20)]
     try:
-        return L.Trainer(
+        trainer = L.Trainer(
             **options,
             default_root_dir=out,
             callbacks=[_without_empty_hooks(callback, L.Callback) for callback in callbacks],
@@ -287,4 +392,27 @@ def build_trainer(config: Config, out: Path, callbacks: list[L.Callback], logger
             enable_model_summary=False,
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
-        raise UserError(f"trainer.*: Lightning refuses this combination: {error}") from None
+        raise _lightning_refuses(error) from None
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise UserError(
+            f"trainer.strategy={t.strategy} makes copies of this process, which would share its files and its tracker; "
+            "use trainer.strategy=ddp"
+        )
+    settle_rank(trainer)
+    return trainer
+
+
+def _accelerator(wanted: str) -> str:
+    """What Lightning may choose from: Apple's GPU has no 64-bit numbers, in which metrics are summed.
+
+    Raises:
+        UserError: it was asked for.
+    """
+    if not MPSAccelerator.is_available() or wanted not in ("auto", "gpu", "mps"):
+        return wanted
+    if wanted == "auto":
+        return "cpu"
+    raise UserError(
+        f"trainer.accelerator={wanted}: Apple's GPU has no 64-bit numbers, which the metrics need; "
+        "use trainer.accelerator=cpu"
+    )
