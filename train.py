@@ -12,21 +12,23 @@ def main(argv: list[str]) -> int:
         print(text)
         return 0
 
+    from app.training.processes import check_variables
+
+    check_variables()
     from app.training.build import build_run
     from app.training.start import prepare
     from app.training.summary import finish, heading, report
 
-    start = prepare(argv)
-    run = build_run(start)
-    run.open()
-    run.print(heading(run))
-    with run.stop:
-        run.trainer.fit(run.module, datamodule=run.data, ckpt_path=start.checkpoint)
-        train_s = run.timer.time_elapsed()  # before testing, which restores the best checkpoint and with it the timer
-        run.print("\nReading the test split, once, with the best checkpoint by validation")
-        run.trainer.test(run.module, datamodule=run.data, ckpt_path=run.chosen_path, verbose=False)
-        summary = finish(run, train_s)
-    run.print(report(summary, start.out))
+    run = build_run(prepare(argv))
+    with run.opened():
+        run.print(heading(run))
+        with run.stop:
+            run.trainer.fit(run.module, datamodule=run.data, ckpt_path=run.start.checkpoint)
+            train_s = run.timer.time_elapsed()  # before testing, which restores the timer too
+            run.print("\nReading the test split, once, with the best checkpoint by validation")
+            run.test()
+            summary = finish(run, train_s)
+        run.print(report(summary, run.start.out))
     return 0
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ FLUSH_SECONDS = 1.0
 """A killed run loses at most so much of its log (wandb's own default is 15 s)."""
 START_SECONDS = 30.0
 """How long a server may take to answer at the start."""
+ANSWER_SECONDS = 30.0
+"""How long W&B's service may take to accept numbers; one that has been stopped would hold training for good."""
 FINISH_SECONDS = 60.0
 """How long the end of a run waits until everything is sent; what is not, is on the disk (wandb's own default: ever)."""
 
@@ -82,22 +85,24 @@ class RunLogger(WandbLogger):
             self.experiment.summary.update(dict(summary))
             folder, began_s = Path(self.experiment.dir).parent, time.monotonic()
             self.experiment.finish(exit_code=exit_code)
+            _close_service()  # here, under guard: at Python's exit wandb would wait for its end without limit
             if time.monotonic() - began_s >= FINISH_SECONDS:
                 how = f"wandb sync --no-skip-online {os.path.relpath(folder)}"
                 warn(f"W&B did not take everything within {FINISH_SECONDS:.0f} s; send the rest later: {how}")
 
-        self._guard(finish)
+        self._guard(finish, FINISH_SECONDS + ANSWER_SECONDS)
 
     def finalize(self, status: str) -> None:
         """End the session when the run was stopped; a later one may go on with it."""
         if status == "failed":
             self.close({}, exit_code=1)
 
-    def _guard(self, action: Callable[[], None]) -> None:
+    def _guard(self, action: Callable[[], None], limit_s: float = ANSWER_SECONDS) -> None:
         if self._failures > 1:
             return
         try:
-            action()
+            with _service_ends_after(limit_s):
+                action()
         except Exception as error:
             self._failures += 1
             self._reopen(error, action)
@@ -105,7 +110,8 @@ class RunLogger(WandbLogger):
     def _reopen(self, error: Exception, action: Callable[[], None]) -> None:
         self._experiment = None
         self._wandb_init["mode"] = "offline"
-        _close_service()
+        with _service_ends_after(ANSWER_SECONDS):
+            _close_service()
         if self._failures > 1:
             warn(f"W&B failed again ({_reason(error)}); going on without it, metrics.csv is complete")
             return
@@ -135,13 +141,34 @@ def run_logger(config: Config, settings: dict[str, Any], out: Path, rows: Rows) 
     for attempt in dict.fromkeys((mode, "offline")):
         try:
             logger = _logger(config, settings, out, attempt, rows)
-            logger.open()
+            with _service_ends_after(START_SECONDS + ANSWER_SECONDS):
+                logger.open()
             return logger
         except Exception as error:
             _close_service()  # it holds the run's id
             then = "the run is stored offline" if attempt == "online" else "metrics.csv is complete without it"
             warn(f"W&B cannot start {attempt} ({_reason(error)}); {then}")
     return None
+
+
+@contextmanager
+def _service_ends_after(limit_s: float) -> Iterator[None]:
+    """Kill wandb's service if it holds up the block for too long, so that the block fails and all can go on."""
+    watch = threading.Timer(limit_s, _kill_service)
+    watch.daemon = True
+    watch.start()
+    try:
+        yield
+    finally:
+        watch.cancel()
+
+
+def _kill_service() -> None:
+    import wandb
+
+    with suppress(Exception):  # another version of wandb may keep its process elsewhere
+        connection = wandb.setup()._connection
+        connection._proc._process.kill()
 
 
 def _close_service() -> None:

@@ -118,8 +118,8 @@ def measure(settings: list[str]) -> Epoch:
         for part, functions in CLOCKED.items():
             for owner, name in functions:
                 clock.watch(owner, name, part)
-        run.open()
-        run.trainer.fit(run.module, datamodule=run.data)
+        with run.opened():
+            run.trainer.fit(run.module, datamodule=run.data)
     parts = (clock.spent[part] for part in ("validation", "kernels", "optimiser"))
     validation_s, kernels_s, optimiser_s = (round(s, 3) for s in parts)
     step_ms = round(1e3 * statistics.median(clock.steps_s), 3)

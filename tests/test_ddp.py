@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,8 +13,9 @@ from run_tools import FAST, checkpoint, rows
 from app.config import from_dict
 from app.training.build import build_module
 from reliability import __main__ as selftest
-from reliability.bench import Bench
+from reliability.bench import STUCK_S, Bench
 from reliability.dying_processes import DDP, DEATH_S, has_gone, one_of_two_dies, second_process
+from reliability.patience import group, outputs_of
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
@@ -34,9 +34,10 @@ def arguments(*argv: str) -> list[str]:
 
 
 def train(*argv: str, before: tuple[str, ...] = ()) -> None:
-    done = subprocess.run([sys.executable, *before, TRAIN, *argv], capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("reading the test split".capitalize()) <= 1
+    child = group(sys.executable, *before, TRAIN, *argv)
+    (printed,) = outputs_of([child])
+    assert child.returncode == 0, printed
+    assert printed.count("Reading the test split") <= 1
 
 
 def gradient(out: str) -> torch.Tensor:
@@ -100,8 +101,8 @@ def test_a_dying_process_ends_the_job_with_a_message(victim, tmp_path):
 def test_sigterm_to_the_first_process_saves_and_stops_both(tmp_path):
     with Bench(tmp_path).begun("o", "trainer.max_epochs=100000", *DDP) as child:
         second = second_process(child)
-        assert child.end(signal.SIGTERM, 30) == 143
-        assert has_gone(second, 10)
+        assert child.end(signal.SIGTERM, STUCK_S) == 143
+        assert has_gone(second, STUCK_S)
     assert child.printed().count("go on with: python train.py ckpt=last out=") == 1
     assert "Traceback" not in child.printed()
 
@@ -122,11 +123,8 @@ NODES = ("trainer.accelerator=cpu", "trainer.strategy=ddp", "trainer.devices=1",
 
 def check_two_nodes(commands: list[list[str]], environments: list[dict[str, str]]) -> None:
     """Start a process on each of two "nodes" of this machine; together they are one run on two processes."""
-    children = [
-        subprocess.Popen(c, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | e)
-        for c, e in zip(commands, environments, strict=True)
-    ]
-    printed = [child.communicate(timeout=120)[0] for child in children]
+    children = [group(*c, env=os.environ | e) for c, e in zip(commands, environments, strict=True)]
+    printed = outputs_of(children)
     assert [child.returncode for child in children] == [0, 0], printed
     assert "accuracy by first spike" in printed[0]
     assert "accuracy by first spike" not in printed[1]
@@ -148,3 +146,84 @@ def test_the_launch_line_of_slurm_with_two_nodes_of_one_process():
     job |= {"SLURM_NNODES": "2", "SLURM_NODELIST": "localhost", "SLURM_LOCALID": "0", "MASTER_PORT": str(free_port())}
     nodes = [{**job, "SLURM_PROCID": str(rank), "SLURM_NODEID": str(rank)} for rank in (0, 1)]
     check_two_nodes([[sys.executable, TRAIN, *arguments("out=nodes", *NODES)]] * 2, nodes)
+
+
+# --- processes that do not find one another ---------------------------------------------------------------------------
+
+IMPATIENT = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from app.training import processes
+processes.MEETING_S, processes.WORD_S = float(sys.argv.pop(1)), 0.0
+sys.argv[0] = {TRAIN!r}
+import train
+from app.errors import run_command
+run_command(train.main)
+"""
+
+
+def alone(limit_s: float, *argv: str, **variables: str):
+    """A process of a run whose others never come."""
+    command = [sys.executable, "-c", IMPATIENT, str(limit_s), *arguments("out=o", *argv)]
+    return group(*command, env=os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())} | variables)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("launcher", ["NODE_RANK", "LOCAL_RANK"])
+def test_a_process_whose_partner_never_comes_ends_with_a_sentence(rank, launcher):
+    devices = NODES if launcher == "NODE_RANK" else DDP
+    child = alone(2, *devices, **{launcher: str(rank), "WORLD_SIZE": "2", "RANK": str(rank)})
+    (printed,) = outputs_of([child])
+    assert child.returncode == 1, printed
+    assert f"process {rank} of 2 has waited 2 s at 127.0.0.1:" in printed
+    assert "Traceback" not in printed
+    assert not Path("o").exists()
+
+
+def test_waiting_for_a_partner_gives_way_to_a_signal():
+    child = alone(1000, *DDP, LOCAL_RANK="1", WORLD_SIZE="2")
+    assert "waiting for the others" in next(line for line in child.stdout if "process 1 of 2" in line)
+    child.send_signal(signal.SIGTERM)
+    (printed,) = outputs_of([child])
+    assert child.returncode == 143, printed
+
+
+def test_an_unknown_address_and_a_port_in_use_are_refused_at_once():
+    child = alone(1000, *NODES, NODE_RANK="1", MASTER_ADDR="nowhere.invalid")
+    (printed,) = outputs_of([child])
+    assert (child.returncode, "MASTER_ADDR=nowhere.invalid is no machine" in printed) == (2, True), printed
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        child = alone(1000, *DDP, MASTER_PORT=port)
+        (printed,) = outputs_of([child])
+    assert (child.returncode, f"MASTER_PORT={port} is in use" in printed) == (2, True), printed
+    assert not Path("o").exists()
+
+
+BROKEN = f"""
+import os, sys
+sys.path.insert(0, {str(ROOT)!r})
+import torch, train
+from app.errors import run_command
+from app.training.module import SpikingModule
+step = SpikingModule.training_step
+def broken(self, batch, index):
+    if index == 2 and self.global_rank == int(os.environ["BROKEN"]):
+        torch.zeros(2) @ torch.zeros(3)
+    return step(self, batch, index)
+SpikingModule.training_step = broken
+run_command(train.main)
+"""
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_error_of_one_process_keeps_its_own_words(rank):
+    Path("broken.py").write_text(BROKEN)
+    child = group(sys.executable, "broken.py", *arguments("out=o", *DDP), env=os.environ | {"BROKEN": str(rank)})
+    (printed,) = outputs_of([child])
+    assert child.returncode not in (0, None)
+    assert f"process {rank} failed in step 2 (RuntimeError: inconsistent tensor size" in printed
+    assert "Traceback" not in printed
+    assert "in broken\n    torch.zeros(2) @" in Path(f"o/error-process{rank}.txt").read_text()

@@ -10,7 +10,7 @@ LAYERS = [
     {"app.environment"},
     {"app", "app.output"},
     {"app.errors"},
-    {"app.autograd", "app.events", "app.files", "app.registry", "app.seeds", "app.settings", "app.version"},
+    {"app.autograd", "app.events", "app.files", "app.lock", "app.registry", "app.seeds", "app.settings", "app.version"},
     {"app.colours", "app.equations", "app.notice"},
     {"app.neuron"},
     {"app.activity", "app.golden", "app.kernels", "app.readout"},

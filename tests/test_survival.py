@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from run_tools import FAST, checkpoint, resume, run, state_of
 
 import train
-from app import files
+from app import files, tracking
 from app.errors import RunStopped, run_command
 from app.resume import checkpoint as checkpoint_module
 from app.resume.checkpoint import newest_intact, read_checkpoint
@@ -19,6 +20,7 @@ from app.training.module import SpikingModule
 from reliability import damaged_checkpoints, lost_disks
 from reliability.bench import Bench
 from reliability.digest import digest
+from reliability.lost_tracking import services_of
 
 ROOT = Path(__file__).parent.parent
 FOLDER = Path("o/checkpoints")
@@ -315,3 +317,32 @@ def test_weights_of_a_million_and_empty_input(rule, size):
     assert output.spikes_TBN[:, 2].sum() == 0
     for layer in module.network.spiking:
         assert torch.isfinite(layer.weight.grad).all()
+
+
+# --- W&B's service ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("filler", [0, 300], ids=["held up at the end", "held up while training"])
+def test_a_stopped_service_of_wandb_holds_nothing_up(filler, monkeypatch, capsys):
+    """SIGSTOP: the service is there and takes nothing; first the socket fills, at the latest the end waits."""
+    monkeypatch.setattr(tracking, "ANSWER_SECONDS", 5.0)
+    monkeypatch.setattr(tracking, "FINISH_SECONDS", 1.0)
+    step, stopped = SpikingModule.training_step, []
+
+    def training_step(self, *args):
+        if self.global_step == 5 and not stopped:
+            stopped.extend(services_of(os.getpid()))
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+            for k in range(filler):
+                row = {f"filler{k}/{name}": 0.0 for name in range(300)}
+                self.trainer.loggers[-1].log_metrics(row, self.global_step)
+        return step(self, *args)
+
+    monkeypatch.setattr(SpikingModule, "training_step", training_step)
+    run("out=o", "tracking.mode=offline")
+    assert stopped
+    assert not set(stopped) & set(services_of(os.getpid()))  # it was ended
+    assert "W&B failed" in capsys.readouterr().err
+    assert Path("o/summary.json").exists()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import lightning as L
-import torch.distributed as dist
 
-from ..errors import RunStopped
+from ..errors import RunStopped, UserError
 from ..resume.stop_signals import how_to_go_on
+from .process_errors import keep_own_error, lost_the_others
 
 
 class LostProcesses(L.Callback):
-    """Turns the error of a process whose partner has gone into a sentence.
+    """Turns the error of a process whose partner has gone into a sentence, and keeps that of one which failed itself.
 
     Args:
         out: the run's folder.
@@ -27,9 +27,12 @@ class LostProcesses(L.Callback):
         Raises:
             RunStopped: naming the step and the command that goes on.
         """
-        if dist.is_initialized() and isinstance(exception, RuntimeError) and not isinstance(exception, RunStopped):
+        if lost_the_others(exception):
             reason = (str(exception).splitlines() or [""])[0][:120]
             raise RunStopped(
                 f"process {trainer.global_rank} lost the others in step {trainer.global_step} "
                 f"({reason}): one of them has ended; {how_to_go_on(self.out)}"
             ) from None
+        answered = isinstance(exception, UserError | RunStopped | OSError) or not isinstance(exception, Exception)
+        if trainer.world_size > 1 and not answered:
+            keep_own_error(trainer, exception, self.out, how_to_go_on(self.out))

@@ -15,6 +15,10 @@ from .components import SLOTS, chosen_names, make
 from .schema import Config, Key, keys, value_of
 
 LARGEST_INTEGER = 2**32 - 1
+PATHS = ("out", "ckpt", "data.root", "data.cache")
+"""Keys that name files and folders."""
+LONGEST_NAME = 255 - len("-9999")
+"""Bytes, with room for the number that a second run of that name gets."""
 PROJECT_FORBIDS = set("/\\#?%:")
 """Characters that Weights & Biases refuses in a project's name."""
 
@@ -27,6 +31,8 @@ def complete(config: Config) -> Config:
     """
     for key in keys().values():
         _check_value(key, value_of(config, key.name))
+    for name in PATHS:
+        _expand_home(config, name)
     fill_names(fill_choices(config))
     problems = (_rule_problems, _neuron_problems, _component_problems, _optim_problems, _augmentation_problems)
     for problem in chain.from_iterable(find(config) for find in (*problems, _trainer_problems, _tracking_problems)):
@@ -50,6 +56,20 @@ def fill_names(config: Config) -> Config:
     config.tracking.group = config.tracking.group or config.task
     config.tracking.name = config.tracking.name or Path(config.out).name or None
     return config
+
+
+def _expand_home(config: Config, name: str) -> None:
+    """Replace a leading ``~``, which shells leave alone in ``key=~/folder`` and in files."""
+    section, _, last = name.rpartition(".")
+    value = value_of(config, name)
+    if value is None:
+        return
+    try:
+        setattr(getattr(config, section) if section else config, last, str(Path(value).expanduser()))
+    except RuntimeError:
+        raise UserError(f"{name}={value} names a user who has no home here; write the path itself") from None
+    if any(len(part.encode("utf-8", "replace")) > LONGEST_NAME for part in Path(value).parts) or len(value) > 4000:
+        raise UserError(f"{name} is too long: a name in a path has {LONGEST_NAME} bytes at most; shorten it")
 
 
 def _usual_loss(config: Config) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -109,6 +109,13 @@ class EventDataModule(L.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Batch]:
         """All test samples, each once."""
         return self._evaluation_loader(self._test_samples(), "test")
+
+    def batches(self, split: Literal["train", "val", "test"]) -> int:
+        """Batches of a split on this process; loads its samples if they are not loaded yet."""
+        if split == "train":
+            return len(self._training_batches(self._train_val_samples()[0]))
+        dataset = self._test_samples() if split == "test" else self._train_val_samples()[1]
+        return len(EvaluationBatches(len(dataset), self.eval_batch_size, *self._rank_and_world()))
 
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         """Move a batch unless it is there already: Lightning would look through all its fields in every step."""

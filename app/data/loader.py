@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import io
+import multiprocessing
+import pickle
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
+from ..errors import RunStopped, UserError
 from ..events import Batch
 from .augmentation import AugmentedDataset
 from .event_dataset import EventDataset
 from .sampler import EvaluationBatches, Position, TrainingBatches
+
+WORKER_S = 120.0
+"""So long may a worker process take for a batch."""
 
 
 def _as_gathered(batch: Batch) -> Batch:
@@ -19,11 +26,69 @@ def _as_gathered(batch: Batch) -> Batch:
     return batch
 
 
+class _Packer(pickle.Pickler):
+    """Pickles tensors by their numbers; PyTorch's own way hangs where /dev/shm is small or full."""
+
+    def reducer_override(self, value: Any) -> Any:
+        return (torch.from_numpy, (value.numpy(),)) if isinstance(value, torch.Tensor) else NotImplemented
+
+
+def _packed(batch: Batch) -> bytes:
+    """The collate function of worker processes."""
+    buffer = io.BytesIO()
+    _Packer(buffer, pickle.HIGHEST_PROTOCOL).dump(batch)
+    return buffer.getvalue()
+
+
+def _delivered(batches: Callable[[], Iterable[Batch | bytes]]) -> Iterator[Batch]:
+    """What the workers packed; raises RunStopped when they cannot be started or do not answer."""
+    try:
+        for batch in batches():
+            yield pickle.loads(batch) if isinstance(batch, bytes) else batch
+    except OSError as error:
+        raise _worker_stop(error) from None
+    except RuntimeError as error:
+        raise_worker_failure(error)
+        raise
+
+
+def check_room(num_workers: int) -> None:
+    """Refuse worker processes where there is no room for what they need: queues, with their locks in shared memory.
+
+    Raises:
+        UserError: names the key.
+    """
+    try:
+        queues = [multiprocessing.Queue() for _ in range(2 * (num_workers + 1))] if num_workers else []  # two loaders
+        for queue in queues:
+            queue.close()
+    except OSError as error:
+        raise UserError(
+            f"data.num_workers={num_workers}: no shared memory for these processes ({error.strerror}); make room in "
+            "/dev/shm, or use data.num_workers=0"
+        ) from None
+
+
+def raise_worker_failure(error: RuntimeError) -> None:
+    """Raise RunStopped if an error, which PyTorch raises wherever the program is, says that a worker was lost."""
+    if str(error).startswith(("DataLoader worker", "DataLoader timed out")):
+        raise _worker_stop(error) from None
+
+
+def _worker_stop(error: Exception) -> RunStopped:
+    said = " ".join(str(error).split())[:200]
+    return RunStopped(
+        f"a process that loads data has failed ({said}); was it killed, is memory or /dev/shm full? "
+        "go on with ckpt=last data.num_workers=0"
+    )
+
+
 def _loader_options(num_workers: int) -> dict[str, Any]:
     """Options of every loader; the own generator keeps iterating from drawing a seed from the global one."""
     return {
         "num_workers": num_workers,
-        "collate_fn": _as_gathered,
+        "collate_fn": _packed if num_workers else _as_gathered,
+        "timeout": WORKER_S if num_workers else 0.0,
         "generator": torch.Generator(),
         "pin_memory": torch.cuda.is_available(),
         "persistent_workers": num_workers > 0,
@@ -32,7 +97,14 @@ def _loader_options(num_workers: int) -> dict[str, Any]:
 
 def evaluation_loader(dataset: EventDataset, batches: EvaluationBatches, num_workers: int) -> DataLoader[Batch]:
     """A loader in fixed order."""
-    return DataLoader(dataset, batch_sampler=batches, **_loader_options(num_workers))
+    return EvaluationLoader(dataset, batch_sampler=batches, **_loader_options(num_workers))
+
+
+class EvaluationLoader(DataLoader[Batch]):
+    """Delivers what its processes have packed, or says why they do not."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        return _delivered(super().__iter__)
 
 
 class TrainingLoader(DataLoader[Batch]):
@@ -64,7 +136,7 @@ class TrainingLoader(DataLoader[Batch]):
         # A generator: Lightning makes iterators before it is ready, and nothing may happen before the first next().
         self.position.start_pass(self.epoch_batches())
         self.batches.epoch, self.batches.first_batch = self.position.epoch, self.position.batches
-        for batch in super().__iter__():
+        for batch in _delivered(super().__iter__):
             self.position.batches += 1
             yield batch
 

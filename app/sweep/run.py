@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import UserError
+from ..lock import Busy, Lock
 from .plan import Trial
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
@@ -59,18 +59,18 @@ def sole(folder: Path) -> Iterator[int]:
     """
     try:
         (folder / "logs").mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+        lock = Lock(folder)
     except OSError as error:
         raise UserError(f"out={folder} cannot be written ({error.strerror}); choose another out=") from None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield handle
-    except BlockingIOError:
+    except Busy as holder:
         raise UserError(
-            f"out={folder}: a sweep, or a run of one that was killed, is still at work there; wait for it or stop it"
+            f"out={folder}: a sweep, or a run of one that was killed, is still at work there ({holder}); "
+            "wait for it or stop it"
         ) from None
+    try:
+        yield lock.handle
     finally:
-        os.close(handle)
+        lock.release()
 
 
 def run_all(trials: Sequence[Trial], jobs: int, lock: int, report: Callable[[Finished], None]) -> list[Finished]:
@@ -108,7 +108,7 @@ def _start(trial: Trial, threads: str, lock: int) -> subprocess.Popen:
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ | limits,
-            pass_fds=[lock],
+            **({"pass_fds": [lock]} if os.name == "posix" else {}),
             start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the runs in order
         )
 

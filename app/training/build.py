@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.pytorch.accelerators import MPSAccelerator
 from lightning.pytorch.callbacks import Timer
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from .. import tracking
@@ -29,10 +32,12 @@ from ..config.check import learns
 from ..config.components import SLOTS, chosen_names, make
 from ..data.augmentation import Augmentation
 from ..data.base import EventDataModule
+from ..data.loader import check_room, raise_worker_failure
 from ..errors import UserError
 from ..network import Network
 from ..neuron.lif import Neuron, centre_bias
 from ..neuron.limits import LARGEST
+from ..notice import warn
 from ..resume.checkpoint import AtomicCheckpoints
 from ..resume.fits_run import FitsRun
 from ..resume.metrics_file import MetricsFile
@@ -44,6 +49,7 @@ from ..rules import RULES, Rule
 from ..seeds import stream_seed
 from ..version import code_version
 from .module import Optimisation, SpikingModule
+from .processes import ending_together, launched, meet, meet_when_started, settle_rank
 from .start import Start
 
 
@@ -153,16 +159,56 @@ class Run:
     stop: StopSignals
     wandb: tracking.RunLogger | None = None
 
-    def open(self) -> None:
-        """Load the data, then take the folder and start W&B: what a user can get wrong leaves nothing behind."""
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Load the data and take the folder, which stays this run's until the block ends, then start W&B.
+
+        What can be refused is refused before; what a library refuses in the block before training is a sentence too,
+        and leaves nothing behind.
+
+        Raises:
+            UserError: whatever is wrong with the data, the folder or the settings.
+        """
+        self.start.refuse_taken(self.trainer)
+        if launched(self.trainer):
+            meet(self.trainer)
         if self.trainer.is_global_zero:
             self.data.prepare("train")
             self.data.setup("fit")
-            self.start.open_folder()
+            check_batches(self.trainer, self.data)
+            check_room(self.data.num_workers)
+        with self.start.taken(self.trainer) as start:
+            if start.out != self.start.out:
+                self._move(start)
+            meet_when_started(self.trainer)
+            with ending_together(self.trainer), _refusing():
+                self._track()
+                yield
+
+    def _move(self, start: Start) -> None:
+        """Be the same run in another folder."""
+        self.start = start
+        self.module.config = to_dict(start.config)
+        moved = _furnished(start, self.module, self.data)
+        self.trainer, self.best, self.timer, self.metrics = moved.trainer, moved.best, moved.timer, moved.metrics
+
+    def _track(self) -> None:
         config = self.start.config
         self.wandb = tracking.run_logger(config, to_dict(config), self.start.out, self.metrics.rows)
         if self.wandb:
             self.trainer.loggers = [*self.trainer.loggers, self.wandb]
+
+    def test(self) -> None:
+        """Test the best checkpoint by validation on the test split, which is read here for the first time."""
+        limit = self.trainer.limit_test_batches
+        if isinstance(limit, float) and 0 < limit < 1:
+            if self.trainer.is_global_zero:
+                self.data.prepare("test")
+            self.trainer.strategy.barrier()
+            if limit * (batches := self.data.batches("test")) < 1:
+                warn(f"trainer.limit_test_batches={limit} of {batches} is less than one batch; testing one")
+                self.trainer.limit_test_batches = 1
+        self.trainer.test(self.module, datamodule=self.data, ckpt_path=self.chosen_path, verbose=False)
 
     @property
     def chosen_path(self) -> str | None:
@@ -195,15 +241,69 @@ def build_run(start: Start) -> Run:
         start: the configuration, the folder, and the checkpoint if the run goes on from one.
     """
     quiet()
-    config, out = start.config, start.out
+    config = start.config
     L.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config)
-    data = build_data(config, module.network)
+    run = _furnished(start, module, build_data(config, module.network))
+    _check_engine(module.network, run.trainer)
+    return run
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Sentences for what libraries raise."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise _lightning_refuses(error) from None
+    except RuntimeError as error:
+        raise_worker_failure(error)
+        raise
+
+
+def _lightning_refuses(error: Exception) -> UserError:
+    return UserError(f"trainer.*: Lightning refuses this combination: {' '.join(str(error).split())}")
+
+
+def _check_engine(network: Network, trainer: L.Trainer) -> None:
+    """Refuse an engine that cannot run the network on the trainer's device, or with its floating point numbers."""
+    device, dtype = trainer.strategy.root_device, torch.float64 if trainer.precision == "64-true" else torch.float32
+    with _naming(""):
+        copy.deepcopy(network).to(device, dtype).choose_engine()
+
+
+def check_batches(trainer: L.Trainer, data: EventDataModule) -> None:
+    """Refuse limits that leave no batch, or no validation; the samples are loaded.
+
+    Raises:
+        UserError: names the key.
+    """
+    data.trainer = trainer
+    count = {"train": data.batches("train"), "val": data.batches("val")}
+    for split, batches in count.items():
+        limit = getattr(trainer, f"limit_{split}_batches")
+        if isinstance(limit, float) and 0 < limit * batches < 1:
+            raise UserError(
+                f"trainer.limit_{split}_batches={limit} of {batches} batches is less than one; "
+                f"use a larger share, or a number of batches such as trainer.limit_{split}_batches=1"
+            )
+        count[split] = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    every = trainer.val_check_interval
+    if isinstance(every, int) and every > count["train"] > 0 and count["val"]:
+        raise UserError(
+            f"trainer.val_check_interval={every} is more than the {count['train']} training batches of an epoch; "
+            f"use at most {count['train']}, or leave it out and use trainer.check_val_every_n_epoch"
+        )
+
+
+def _furnished(start: Start, module: SpikingModule, data: EventDataModule) -> Run:
+    """The run in its folder: callbacks, logger, trainer."""
+    config, out = start.config, start.out
     metrics = MetricsFile(out / "metrics.csv", start.step, start.metrics)
     best, timer, stop = _best_checkpoint(config, out), Timer(), StopSignals(out)
     kept = [Origin(code_version()), RandomState(), RunningMetrics()]
-    saving = [FitsRun(), best, LastCheckpoint(out, config.checkpoint_every_s, metrics, best, stop)]
-    callbacks: list[L.Callback] = [*kept, SpikeCounts(), FiniteState(), timer, stop, LostProcesses(out), *saving]
+    saving = [FitsRun(), LostProcesses(out), best, LastCheckpoint(out, config.checkpoint_every_s, metrics, best, stop)]
+    callbacks: list[L.Callback] = [*kept, SpikeCounts(), FiniteState(), timer, stop, *saving]
     if config.init == "target_rate" and start.step is None:
         callbacks.append(TargetRate(config.init_target_share))
     callbacks += chosen_callbacks(config, out)
@@ -259,11 +359,12 @@ def build_trainer(config: Config, out: Path, callbacks: list[L.Callback], logger
     """
     t = config.trainer
     options = {key: value for key, value in vars(t).items() if value is not None}
+    options["accelerator"] = _accelerator(t.accelerator)
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads it, and filling costs a pass over it
     if t.enable_progress_bar:
         callbacks = [*callbacks, SpikeProgressBar(refresh_rate=20)]
     try:
-        return L.Trainer(
+        trainer = L.Trainer(
             **options,
             default_root_dir=out,
             callbacks=[_without_empty_hooks(callback, L.Callback) for callback in callbacks],
@@ -275,4 +376,27 @@ def build_trainer(config: Config, out: Path, callbacks: list[L.Callback], logger
             enable_model_summary=False,
         )
     except (MisconfigurationException, ValueError, TypeError, RuntimeError, ImportError) as error:
-        raise UserError(f"trainer.*: Lightning refuses this combination: {error}") from None
+        raise _lightning_refuses(error) from None
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        raise UserError(
+            f"trainer.strategy={t.strategy} makes copies of this process, which would share its files and its tracker; "
+            "use trainer.strategy=ddp"
+        )
+    settle_rank(trainer)
+    return trainer
+
+
+def _accelerator(wanted: str) -> str:
+    """What Lightning may choose from: Apple's GPU has no 64-bit numbers, in which metrics are summed.
+
+    Raises:
+        UserError: it was asked for.
+    """
+    if not MPSAccelerator.is_available() or wanted not in ("auto", "gpu", "mps"):
+        return wanted
+    if wanted == "auto":
+        return "cpu"
+    raise UserError(
+        f"trainer.accelerator={wanted}: Apple's GPU has no 64-bit numbers, which the metrics need; "
+        "use trainer.accelerator=cpu"
+    )

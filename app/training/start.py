@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.utilities.rank_zero import rank_zero_only
+import lightning as L
 
 from ..config import Config, from_dict, load_config, parse_arguments, to_yaml
 from ..errors import UserError
@@ -16,19 +17,35 @@ from ..files import replacing
 from ..notice import warn
 from ..resume.checkpoint import CHECKPOINTS, newest_intact, read_checkpoint
 from .changes import check_changes
-from .folder import CONFIG, choose_folder, has_checkpoints, latest_run, make_folder, remove_partial_files
+from .folder import (
+    CONFIG,
+    Taken,
+    folder_again,
+    has_checkpoints,
+    latest_run,
+    new_folder,
+    refuse_run,
+    remove_partial_files,
+)
+from .processes import NobodyCame, have_one_parent
+
+CLAIMED = "ANTLR_SNN_OUT"
+"""Tells the processes that Lightning starts for DDP which folder the first one took."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """A run that may begin.
+    """A run that may begin, as far as its settings and its checkpoint say.
 
     Args:
-        config: the resolved configuration; ``config.out`` is the run's folder.
-        out: the same folder.
+        config: the resolved configuration.
+        out: the run's folder; that of a new run may still get another name, see :meth:`taken`.
         checkpoint: the file to go on from, None for a new run.
         step: its global step.
         metrics: what it knows of the table in the run's folder; None for nothing.
+        named: whether the user chose the name of the folder.
+        again: whether the run goes on in its own folder.
+        damaged: checkpoints there that are to be set aside.
     """
 
     config: Config
@@ -36,21 +53,70 @@ class Start:
     checkpoint: Path | None = None
     step: int | None = None
     metrics: dict[str, Any] | None = None
+    named: bool = True
+    again: bool = False
+    damaged: tuple[Path, ...] = ()
+    stamp: tuple[int, int] | None = None
+    """Tells whether the checkpoint has been replaced since it was read."""
 
-    def open_folder(self) -> None:
-        """Make the run's folder and write ``config.yaml``.
+    def refuse_taken(self, trainer: L.Trainer) -> None:
+        """Refuse a named folder that holds another run, before anything takes time."""
+        if trainer.is_global_zero and not self.again and self._is_named(trainer):
+            refuse_run(self.out)
+
+    @contextmanager
+    def taken(self, trainer: L.Trainer) -> Iterator[Start]:
+        """Take the run's folder, and hold it for this run alone until the block ends.
+
+        Only the first process takes it; the others go where it went. A new run that is refused in the block leaves
+        nothing behind.
 
         Raises:
-            UserError: the folder cannot be written.
+            UserError: the folder holds or belongs to another run, or cannot be written.
         """
-        make_folder(self.out)
-        remove_partial_files(self.out)
-        with replacing(self.out / CONFIG) as file:
-            file.write(to_yaml(self.config))
+        if not trainer.is_global_zero:
+            told = os.environ.get(CLAIMED) if have_one_parent(trainer) and not self.again else None
+            yield self._in(Path(told)) if told else self
+            return
+        folder = folder_again(self.out) if self.again else new_folder(self.out, self._is_named(trainer))
+        unused = False
+        try:
+            if self.stamp != _stamp(self.checkpoint):
+                raise UserError(f"ckpt={self.checkpoint} has just changed: its run went on; give the command again")
+            yield self._open(folder)
+        except (UserError, NobodyCame):
+            unused = not self.again
+            raise
+        finally:
+            os.environ.pop(CLAIMED, None)
+            folder.give_back(unused)
+
+    def _is_named(self, trainer: L.Trainer) -> bool:
+        return self.named or not have_one_parent(trainer)  # processes that nobody can tell of another name
+
+    def _in(self, out: Path) -> Start:
+        self.config.out = str(out)
+        return replace(self, out=out)
+
+    def _open(self, folder: Taken) -> Start:
+        os.environ[CLAIMED] = str(folder.path)
+        start = self._in(folder.path)
+        for file in self.damaged:
+            warn(f"{file} is damaged and was set aside; going on from {self.checkpoint}")
+            file.replace(file.with_name(f"{file.name}.damaged"))
+        remove_partial_files(start.out)
+        with replacing(start.out / CONFIG) as file:
+            file.write(to_yaml(start.config))
+        return start
+
+
+def _stamp(path: Path | None) -> tuple[int, int] | None:
+    """What differs when a file has been replaced."""
+    return (path.stat().st_ino, path.stat().st_mtime_ns) if path and path.exists() else None
 
 
 def prepare(argv: Sequence[str]) -> Start:
-    """Read the configuration and the checkpoint, and choose the run's folder; nothing is written yet.
+    """Read the configuration and the checkpoint; nothing is written yet.
 
     ``ckpt=`` goes on with the settings that the checkpoint holds, changed by the other arguments; the run stays in the
     folder of the checkpoint unless ``out=`` names another. With ``config=`` the file's settings are used instead.
@@ -61,19 +127,35 @@ def prepare(argv: Sequence[str]) -> Start:
     arguments = parse_arguments(argv)
     config = load_config(argv)
     if config.ckpt is None:
-        start = Start(config, choose_folder(config.out, named="out" in arguments))
+        start = Start(config, Path(config.out), named="out" in arguments)
     elif config.ckpt == "last":
         start = _resume_last(argv, config, latest_run(config.out))
     else:
-        path = Path(config.ckpt)
-        start = _resume(argv, config, path, Path(config.out) if "out" in arguments else _run_of(path))
+        start = _resume_from(argv, config, Path(config.out) if "out" in arguments else None)
     start.config.out = str(start.out)
     return start
 
 
-def _run_of(path: Path) -> Path:
-    """The folder of the run that wrote a checkpoint, relative where it can be."""
-    folder = Path(os.path.realpath(path)).parent.parent
+def _resume_from(argv: Sequence[str], config: Config, out: Path | None) -> Start:
+    """Go on from a file, or from the newest intact checkpoint of a run's folder."""
+    path, damaged = Path(config.ckpt), []
+    if path.is_dir():
+        if not has_checkpoints(path):
+            raise UserError(
+                f"ckpt={path}: the folder holds no run with a checkpoint; give a run's folder or a .ckpt file"
+            )
+        path, damaged = newest_intact(path / CHECKPOINTS)
+    home = _run_of(path)
+    again = home is not None and (out is None or out.resolve() == home.resolve())
+    return _resume(argv, config, path, home if again else out, again, damaged if again else ())
+
+
+def _run_of(path: Path) -> Path | None:
+    """The folder of the run that a checkpoint belongs to, relative where it can be; None where there is none."""
+    place = Path(os.path.realpath(path)).parent  # also of a link that leads nowhere
+    if place.name != CHECKPOINTS:
+        return None
+    folder = place.parent
     return Path(os.path.relpath(folder)) if folder.is_relative_to(Path.cwd()) else folder
 
 
@@ -83,31 +165,48 @@ def _resume_last(argv: Sequence[str], config: Config, out: Path) -> Start:
         warn(f"{out} has no checkpoint yet: starting from the beginning")
         others = [argument for argument in argv if argument.removeprefix("--").split("=")[0] not in ("ckpt", "config")]
         config = load_config([f"config={out / CONFIG}", *others])
-        return _resume(others, config, Path(config.ckpt), out) if config.ckpt else Start(config, out)
+        if config.ckpt:
+            return _resume(others, config, Path(config.ckpt), out, True)
+        return Start(config, out, again=True)
     path, damaged = newest_intact(out / CHECKPOINTS)
-    for file in damaged:
-        warn(f"{file} is damaged and was set aside; going on from {path}")
-        if rank_zero_only.rank == 0:
-            file.replace(file.with_name(f"{file.name}.damaged"))
-    return _resume(argv, config, path, out)
+    return _resume(argv, config, path, out, True, damaged)
 
 
-def _resume(argv: Sequence[str], config: Config, path: Path, out: Path) -> Start:
+def _resume(
+    argv: Sequence[str], config: Config, path: Path, out: Path | None, again: bool, damaged: Sequence[Path] = ()
+) -> Start:
+    stamp = _stamp(path)
     content = read_checkpoint(path, to_resume=True)
+    if out is None:
+        raise UserError(f"ckpt={path} lies in no run's folder; name the folder of the run that goes on with out=")
     if "config" not in parse_arguments(argv):
         config = from_dict(content["config"], argv)
     stored = from_dict(content["config"])
     check_changes(stored, config, path)
-    _check_epochs(content, config, path)
+    _check_length(content, config, path)
     config.ckpt = str(path)
-    own_folder = path.resolve().parent.parent == out.resolve()  # its metrics.csv is the checkpoint's
-    return Start(config, out, path, int(content["global_step"]), content.get("metrics") if own_folder else None)
+    own_folder = Path(os.path.realpath(path)).parent.parent == out.resolve()  # its metrics.csv is the checkpoint's
+    metrics = content.get("metrics") if own_folder else None
+    rest = {"again": again, "damaged": tuple(damaged), "stamp": stamp}
+    return Start(config, out, path, int(content["global_step"]), metrics, **rest)
 
 
-def _check_epochs(content: dict[str, Any], config: Config, path: Path) -> None:
-    trained, limit = content["epoch"], config.trainer.max_epochs
-    if 0 <= limit < trained:
-        raise UserError(
-            f"trainer.max_epochs={limit} is less than the {trained} epochs that {path} has behind it; "
-            f"use trainer.max_epochs={trained + 1} or more"
-        )
+def _epochs(content: dict[str, Any]) -> int:
+    """Epochs that a checkpoint has behind it; ``epoch`` alone is that of the last step."""
+    try:
+        return int(content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+    except (KeyError, TypeError, ValueError):  # foreign, which is refused when it is loaded
+        return content["epoch"]
+
+
+def _check_length(content: dict[str, Any], config: Config, path: Path) -> None:
+    trainer = config.trainer
+    for key, limit, done, what in (
+        ("max_epochs", trainer.max_epochs, _epochs(content), "epochs"),
+        ("max_steps", trainer.max_steps, content["global_step"], "steps"),
+    ):
+        if 0 <= limit < done:
+            raise UserError(
+                f"trainer.{key}={limit} is less than the {done} {what} that {path} has behind it; "
+                f"use trainer.{key}={done + 1} or more"
+            )

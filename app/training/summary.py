@@ -87,6 +87,7 @@ LAYER_KEYS = ("spikes_per_sample", "decision_spikes", "silent_share", "dead_shar
 def report(summary: dict[str, Any], out: Path) -> str:
     """The end of a run on the screen."""
     best = f", best epoch {summary['best_epoch']}" if summary["best_epoch"] else ""
-    files = "config.yaml, metrics.csv, summary.json, checkpoints/, raster.png, wandb/"
+    names = ("config.yaml", "metrics.csv", "summary.json", "checkpoints/", "raster.png", "landscape/", "wandb/")
+    files = ", ".join(name for name in names if (out / name).exists())
     head = f"{summary['task']}, {summary['rule']} rule, test split{best}, trained in {summary['train_s']:.1f} s"
     return f"\n{head}\n{metrics_table(summary)}\n\n{out}: {files}"

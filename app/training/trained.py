@@ -33,7 +33,7 @@ class Trained:
     data: EventDataModule
 
 
-def load_trained(path: Path, overrides: Sequence[str]) -> Trained:
+def load_trained(path: str | Path, overrides: Sequence[str] = ()) -> Trained:
     """Rebuild the network of a checkpoint.
 
     Args:
@@ -43,6 +43,7 @@ def load_trained(path: Path, overrides: Sequence[str]) -> Trained:
     Raises:
         UserError: the checkpoint cannot be used.
     """
+    path = Path(path).expanduser()
     path = path / CHECKPOINTS / BEST if path.is_dir() else path
     content = read_checkpoint(path)
     config = from_dict(content["config"], overrides)
