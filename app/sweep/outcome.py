@@ -83,8 +83,7 @@ def _outcome(option: Option, trials: list[Trial]) -> Outcome:
 
 def measure(trial: Trial) -> Measure:
     """What the trial's best epoch, and the best option, is chosen by."""
-    config = trial.config
-    return measure_of(config.task, str(config.readout)) if config.has_labels else Measure("loss", -1)
+    return measure_of(trial.config.task, str(trial.config.readout))
 
 
 def validated(trial: Trial) -> dict[str, float]:

@@ -6,13 +6,14 @@ from typing import Any
 
 import yaml
 
-from .outcome import measure
+from ..report.results import measure_of
 from .plan import Plan
 
 
 def sweep_file(plan: Plan) -> str:
     """YAML for ``wandb sweep FILE``; every agent then runs ``train.py`` with ``key=value`` arguments."""
-    chosen_by = measure(plan.trials()[0])
+    config = plan.trials()[0].config
+    measure = measure_of(config.task, str(config.readout))
     online = {"tracking.mode": "online", "trainer.enable_progress_bar": "false"}
     fixed = {key: {"value": _typed(value)} for key, value in (online | plan.fixed).items()}
     axes = {key: {"values": [_typed(value) for value in values]} for key, values in (plan.axes | plan.repeats).items()}
@@ -21,7 +22,7 @@ def sweep_file(plan: Plan) -> str:
         "program": "train.py",
         "name": plan.out.name,
         "method": "grid",
-        "metric": {"name": f"val/{chosen_by.name}", "goal": "maximize" if chosen_by.sign > 0 else "minimize"},
+        "metric": {"name": f"val/{measure.name}", "goal": "maximize" if measure.sign > 0 else "minimize"},
         "parameters": fixed | seeds | axes,
         "command": ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"],
     }
