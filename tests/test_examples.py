@@ -22,9 +22,9 @@ def forgotten(tmp_path, monkeypatch):
     """What a test's plugins registered is unknown to the next test."""
     monkeypatch.setattr(components, "_loaded", {})
     monkeypatch.chdir(tmp_path)
-    before = {slot.registry: set(slot.registry) for slot in SLOTS.values()}
+    before = [(slot.registry, set(slot.registry)) for slot in SLOTS.values()]
     yield
-    for registry, names in before.items():
+    for registry, names in before:
         for name in set(registry) - names:
             registry.remove(name)
 
@@ -34,9 +34,10 @@ def plugin(name):
 
 
 def test_a_loss_trains_and_its_checkpoint_needs_the_plugin_to_be_named(capsys):
-    run(plugin("my_loss"), "loss=my_loss", "objective.wanted_step=20", "out=o", "trainer.max_epochs=1")
-    assert checkpoint("o")["config"]["objective"]["wanted_step"] == 20
-    assert float(rows("o")[-1]["val/loss"]) >= 0
+    settings = ["objective.label_step=15", "objective.other_step=25", "init_bias_center=1", "trainer.max_epochs=1"]
+    run(plugin("my_loss"), "loss=my_loss", *settings, "out=o")
+    assert checkpoint("o")["config"]["objective"]["label_step"] == 15
+    assert all(float(row["val/loss"]) > 0 for row in rows("o") if row["val/loss"])
     components._loaded.clear()
     SLOTS["loss"].registry.remove("my_loss")
     with pytest.raises(UserError, match=rf"add {re.escape(plugin('my_loss'))}"):
@@ -50,12 +51,18 @@ def test_the_loss_has_the_gradient_of_its_equation():
     spikes = torch.zeros(10, 3, 2, dtype=torch.float64)
     spikes[4, 0, 1] = spikes[6, 0, 1] = spikes[7, 1, 0] = 1
     times = (spikes * torch.arange(10).view(-1, 1, 1)).requires_grad_()
-    loss = SLOTS["loss"].registry["my_loss"](wanted_step=5)
+    loss = SLOTS["loss"].registry["my_loss"](label_step=5, other_step=9)
     batch = Batch(None, torch.tensor([1, 1, 0]))
-    assert loss(spikes, times, batch, "none").tolist() == [0.1, 2.5, 2.5]
+    assert loss(spikes, times, batch, "none").tolist() == [0.2, 2.9, 2.6]
     loss(spikes, times, batch).backward()
-    assert times.grad.nonzero().tolist() == [[4, 0, 1]]
-    assert float(times.grad[4, 0, 1]) == pytest.approx(2 * (4 - 5) / 10 / 3)
+    assert times.grad.nonzero().tolist() == [[4, 0, 1], [7, 1, 0]]
+    assert times.grad[4, 0, 1].item() == pytest.approx(2 * (4 - 5) / 10 / 3)
+    assert times.grad[7, 1, 0].item() == pytest.approx(2 * (7 - 9) / 10 / 3)
+
+
+def test_the_loss_refuses_what_no_window_holds():
+    with pytest.raises(UserError, match=r"objective\.other_step=60 is past the window; use less than time_steps"):
+        load_config([plugin("my_loss"), "loss=my_loss", "time_steps=50"])
 
 
 @pytest.mark.slow

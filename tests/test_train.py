@@ -194,7 +194,7 @@ def damaged(content: bytes) -> str:
         (["rule=timing", "loss=count"], "no timing gradient"),
         (["rule=antlr", "learning.variant=rnn"], "learning.variant"),
         (["task=spike_trains", "loss=latency"], "labels"),
-        (["task=fashion"], "task"),
+        (["task=fashon"], "task"),
         (["config=nnmist_antlr"], "nmnist_antlr"),
         (["network=[64,fc200,dropout,fc10]"], "'dropout'"),
         (["network=[2x4x8,fc10]"], "flatten"),

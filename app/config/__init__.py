@@ -44,6 +44,7 @@ __all__ = [
     "Config",
     "from_dict",
     "help_text",
+    "import_plugins",
     "info_text",
     "load_config",
     "parse_arguments",
@@ -102,7 +103,7 @@ def to_yaml(config: Config) -> str:
 def info_text(argv: Sequence[str], configs: Path = CONFIGS) -> str | None:
     """What ``--help`` or ``--print-config``, anywhere among the arguments, prints; None if neither is there."""
     if HELP in argv or SHORT_HELP in argv:
-        load_plugins(_named_plugins(argv))
+        import_plugins(argv)
         return help_text()
     if PRINT_CONFIG not in argv:
         return None
@@ -125,9 +126,18 @@ def _load(argv: Sequence[str], configs: Path) -> tuple[Config, list[Layer]]:
     return config, layers
 
 
+def import_plugins(argv: Sequence[str]) -> None:
+    """Import what ``plugins=`` among the arguments names.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    load_plugins(_named_plugins(argv))
+
+
 def _arguments(argv: Sequence[str]) -> dict[str, Any]:
     """The arguments as the components of all plugins among them understand them."""
-    load_plugins(_named_plugins(argv))
+    import_plugins(argv)
     return parse_arguments(argv)
 
 
@@ -248,8 +258,10 @@ def _put(tree: DictConfig, name: str, value: Any, source: str) -> None:
 
 def _present(name: str, value: Any) -> Any:
     """A component under its present name, where a former one was given."""
-    registry = SLOTS[name].registry if name in SLOTS else {}
-    return registry.name_of(registry[value]) if isinstance(value, str) and value in registry else value
+    if name not in SLOTS or not isinstance(value, str) or value not in SLOTS[name].registry:
+        return value
+    registry = SLOTS[name].registry
+    return registry.name_of(registry[value])
 
 
 def _is_plain(key: Key, value: Any) -> bool:

@@ -6,7 +6,6 @@ import importlib.util
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import MISSING
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, NoneType
@@ -96,7 +95,7 @@ def _settings(slot: Slot, name: str, component: Any) -> Iterator[Setting]:
     hints = get_type_hints(component)
     for one in settings_of(component):
         key, about = f"{slot.group}.{key_of(one)}", one.metadata
-        hint, default = hints[one.name], one.default if one.default is not MISSING else one.default_factory()  # type: ignore[misc]
+        hint, default = hints[one.name], getattr(component(), one.name)
         if key in SLOTS:
             hint, default = SLOTS[key], SLOTS[key].registry.name_of(type(default))
         yield Setting(

@@ -143,7 +143,7 @@ def _chosen_hints() -> dict[str, Any]:
     hints = {}
     for slot in SLOTS.values():
         if "." not in slot.key and get_type_hints(Config)[slot.key] != list[str]:
-            names = Literal[slot.names]  # type: ignore[valid-type]
+            names: Any = Literal[slot.names]  # type: ignore[name-defined]
             hints[slot.key] = names | None if NoneType in get_args(get_type_hints(Config)[slot.key]) else names
     return hints
 
@@ -159,7 +159,7 @@ def _group(name: str, common: type, owned: Mapping[str, Key]) -> type:
     extra = []
     for k in theirs:
         last = k.name.rpartition(".")[2]
-        extra.append((last, k.hint, key(k.default, k.meaning, **k.bounds)))
+        extra.append((last, k.hint, key(k.default, k.meaning, True, None, **k.bounds)))
     built = make_dataclass(common.__name__, extra, bases=(common,))
     built.__doc__ = common.__doc__
     return built

@@ -21,11 +21,12 @@ import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from ..config import import_plugins
 from ..errors import UserError, run_command
 from ..files import replacing
 from ..probes import measure, write
 from ..report.experiments import public_command
-from ..training.build import RULES
+from ..rules import RULES
 from .subject import Loaded, load
 
 PARTS = ("line", "plane", "fidelity")
@@ -51,6 +52,7 @@ def main(argv: list[str]) -> int:
         return 0
     parts = [part for part in PARTS if f"--{part}" in argv] or list(PARTS)
     given = dict(_split(argument) for argument in argv if argument.removeprefix("--") not in PARTS)
+    import_plugins(argv)
     if "ckpt" not in given:
         raise UserError("ckpt= is missing: name a checkpoint, for example ckpt=runs/digits-antlr-latency-s0")
     options = _options({field.name: given.pop(field.name) for field in fields(Options) if field.name in given})
@@ -58,7 +60,8 @@ def main(argv: list[str]) -> int:
     loaded = load(path, [f"{key}={value}" for key, value in given.items()], options.samples)
     if options.along not in ("random", *loaded.subject.rules):
         raise UserError(
-            f"along={options.along}: the timing rule has no gradient with loss=count; use another direction"
+            f"along={options.along}: the {options.along} rule has no gradient with loss={loaded.config.loss}; "
+            "use another direction"
         )
     folder = Path(out) if out else loaded.path.parent.parent / "landscape"
     command = public_command(["python", "-m", "app.landscape", *argv])
@@ -106,7 +109,7 @@ def _read(key: str, text: str) -> str | int | float:
     kind = type(getattr(Options, key))
     if kind is str:
         if text not in ("random", *RULES):
-            raise UserError(f"along={text} must be random, {', '.join(RULES[:-1])} or {RULES[-1]}")
+            raise UserError(f"along={text} must be random or a rule: {', '.join(RULES)}")
         return text
     try:
         value = kind(text)

@@ -39,7 +39,11 @@ class Digits(LatencyCoded):
         """The images outside the test split, divided by the seed."""
         images_SN, label_S, others, _ = _load()
         train, val = split_train_val(len(others), self.val_samples, seed, "the digits")
-        return tuple(self.encoded(images_SN[rows], label_S[rows], time_steps) for rows in (others[train], others[val]))
+        train, val = others[train], others[val]
+        return (
+            self.encoded(images_SN[train], label_S[train], time_steps),
+            self.encoded(images_SN[val], label_S[val], time_steps),
+        )
 
     def load_test(self, time_steps: int, seed: int) -> EventDataset:
         """The fixed test split."""
