@@ -1,4 +1,4 @@
-"""Replay golden files through every backend of this machine: ``python -m app.verify PATH… [--tolerance 1e-5]``.
+"""Replay golden files through every backend of this machine: ``python -m app.verify PATH… [tolerance=1e-5]``.
 
 A golden file (``.npz``) holds one case computed by an independent implementation: input, weights, spikes, loss and all
 gradients. The command prints a line per case and backend, and a total. Exit code 0: everything agrees; 1: a spike
@@ -8,7 +8,6 @@ golden array is zero.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import zipfile
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .arguments import read_arguments, wants_help
 from .engines import AUTO, ENGINES
 from .errors import UserError, run_command
 from .losses.count import count_loss
@@ -283,23 +283,34 @@ def relative_error(actual: Tensor, golden: Tensor) -> float:
 
 def main(argv: list[str]) -> int:
     """Verify the files named in ``argv``; see the module's docstring for the exit codes."""
-    parser = argparse.ArgumentParser(prog="python -m app.verify", description=__doc__.split("\n\n")[0])
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="a golden file (.npz) or a folder of them")
-    parser.add_argument("--tolerance", type=float, default=1e-5, help="largest relative error allowed (default 1e-5)")
-    options = parser.parse_args(argv)
-    if not options.tolerance >= 0:
-        raise UserError(f"--tolerance={options.tolerance} must be a number that is not negative")
-    cases = [read_case(path) for path in golden_files(options.paths)]
+    if wants_help(argv):
+        print(__doc__)
+        return 0
+    given = read_arguments(argv, keys=["tolerance"], words="PATH")
+    tolerance = _tolerance(given.values.get("tolerance", "1e-5"))
+    if not given.words:
+        raise UserError("PATH is missing: name a golden file (.npz) or a folder of them")
+    cases = [read_case(path) for path in golden_files(given.words)]
     width = max(len(case.name) for case in cases)
     checks = failures = 0
     for case in cases:
         for name, engine, device in backends(case):
             outcome = replay(case, engine, device)
-            passed = outcome.passed(options.tolerance)
+            passed = outcome.passed(tolerance)
             checks, failures = checks + 1, failures + (not passed)
             print(f"{'ok  ' if passed else 'FAIL'} {case.name:{width}} {name:12} {_line(outcome)}", flush=True)
     print(f"{len(cases)} cases, {checks} checks: {checks - failures} passed, {failures} failed")
     return 1 if failures else 0
+
+
+def _tolerance(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value >= 0:
+        raise UserError(f"tolerance={text} must be a number that is not negative")
+    return value
 
 
 def _line(outcome: Outcome) -> str:
