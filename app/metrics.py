@@ -110,7 +110,6 @@ class SpikeMetrics(Metric):
         """The samples of each class that a readout gets right."""
         return getattr(self, f"correct_{readout}_C")
 
-
     def remember(self, output: NetworkOutput, label_B: Tensor, loss: Tensor) -> None:
         """Add a training batch soon: many at once take much less time than one by one.
 

@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -152,15 +152,17 @@ class Run:
     metrics: MetricsFile
     stop: StopSignals
     wandb: tracking.RunLogger | None = None
+    origin: dict[str, str] = field(default_factory=dict)
 
     def open(self) -> None:
         """Load the data, then take the folder and start W&B: what a user can get wrong leaves nothing behind."""
         if self.trainer.is_global_zero:
             self.data.prepare("train")
             self.data.setup("fit")
-            self.start.open_folder()
+            self.origin = {"code": code_version(), "data": self.data.data_fingerprint()}
+            self.start.open_folder(self.origin)
         config = self.start.config
-        self.wandb = tracking.run_logger(config, to_dict(config), self.start.out, self.metrics.rows)
+        self.wandb = tracking.run_logger(config, to_dict(config), self.origin, self.start.out, self.metrics.rows)
         if self.wandb:
             self.trainer.loggers = [*self.trainer.loggers, self.wandb]
 

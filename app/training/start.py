@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ..errors import UserError
 from ..files import replacing
 from ..notice import warn
 from ..resume.checkpoint import CHECKPOINTS, newest_intact, read_checkpoint
+from ..runs import SUMMARY
 from .changes import check_changes
 from .folder import CONFIG, choose_folder, has_checkpoints, latest_run, make_folder, remove_partial_files
 
@@ -37,8 +38,11 @@ class Start:
     step: int | None = None
     metrics: dict[str, Any] | None = None
 
-    def open_folder(self) -> None:
-        """Make the run's folder and write ``config.yaml``.
+    def open_folder(self, origin: Mapping[str, str]) -> None:
+        """Make the run's folder and write ``config.yaml``; a run that goes on is not finished any more.
+
+        Args:
+            origin: what made the run, written on top: ``code`` and ``data``.
 
         Raises:
             UserError: the folder cannot be written.
@@ -46,7 +50,8 @@ class Start:
         make_folder(self.out)
         remove_partial_files(self.out)
         with replacing(self.out / CONFIG) as file:
-            file.write(to_yaml(self.config))
+            file.write("".join(f"# {what} {value}\n" for what, value in origin.items()) + to_yaml(self.config))
+        (self.out / SUMMARY).unlink(missing_ok=True)
 
 
 def prepare(argv: Sequence[str]) -> Start:
