@@ -100,7 +100,7 @@ def _read(key: str, text: str) -> str | int | float:
     kind = type(getattr(Options, key))
     if kind is str:
         if text not in ("random", *RULES):
-            raise UserError(f"along={text} must be random, {', '.join(RULES[:-1])} or {RULES[-1]}")
+            raise UserError(f"along={text} must be one of random, {', '.join(RULES)}")
         return text
     try:
         value = kind(text)
