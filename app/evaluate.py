@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from .arguments import wants_help
 from .config import help_text, parse_arguments
 from .errors import UserError, run_command
 from .files import replacing
@@ -25,7 +26,7 @@ OF_THE_DECISION = ("test/accuracy_first", "test/decision_spikes", "test/time_to_
 
 def main(argv: list[str]) -> int:
     """Evaluate; prints the table of metrics."""
-    if "--help" in argv or "-h" in argv:
+    if wants_help(argv):
         print(f"{__doc__}\n{help_text()}")
         return 0
     stop = UNTIL_DECISION in argv

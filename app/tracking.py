@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import threading
 import time
@@ -16,9 +17,9 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import WandbLogger
 
 from .config import Config
+from .config.environment import agent_run
 from .files import replacing
 from .notice import warn
-from .version import code_version
 
 ID_FILE = "wandb_id"
 FLUSH_SECONDS = 1.0
@@ -29,6 +30,9 @@ ANSWER_SECONDS = 30.0
 """How long W&B's service may take to accept numbers; one that has been stopped would hold training for good."""
 FINISH_SECONDS = 60.0
 """How long the end of a run waits until everything is sent; what is not, is on the disk (wandb's own default: ever)."""
+
+PER_CLASS, TABLE = "/class", "per class"
+"""Numbers of a class: a table at the end, not a chart for each."""
 
 Rows = Callable[[], Iterable[tuple[int, Mapping[str, Any]]]]
 
@@ -61,14 +65,15 @@ class RunLogger(WandbLogger):
         for link in Path(self.save_dir, "wandb").glob("*/logs/debug-core.log"):
             link.unlink(missing_ok=True)  # it points into the user's home
         for step, row in self.rows():
-            values = {name: float(value) for name, value in row.items()}
+            values = {name: float(value) for name, value in row.items() if PER_CLASS not in name}
             experiment.log({**values, "trainer/global_step": step}, step=step)
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Add numbers or media to the row of a step, or to the newest row, which wandb would otherwise end."""
+        metrics = {name: value for name, value in metrics.items() if PER_CLASS not in name}
         if step is None:
-            self._guard(lambda: self.experiment.log(dict(metrics), step=self.experiment.step))
+            self._guard(lambda: self.experiment.log(metrics, step=self.experiment.step))
         else:
             self._guard(lambda: self.experiment.log({**metrics, "trainer/global_step": step}, step=step))
 
@@ -79,10 +84,13 @@ class RunLogger(WandbLogger):
 
     @rank_zero_only
     def close(self, summary: Mapping[str, Any], exit_code: int) -> None:
-        """Store the final numbers and end the session."""
+        """Store the final numbers, those of the classes as one table, and end the session."""
+        import wandb
 
         def finish() -> None:
-            self.experiment.summary.update(dict(summary))
+            self.experiment.summary.update({k: v for k, v in summary.items() if PER_CLASS not in k})
+            if table := per_class_table(summary):
+                self.experiment.log({TABLE: wandb.Html(table, inject=False)}, step=self.experiment.step)
             folder, began_s = Path(self.experiment.dir).parent, time.monotonic()
             self.experiment.finish(exit_code=exit_code)
             _close_service()  # here, under guard: at Python's exit wandb would wait for its end without limit
@@ -120,15 +128,18 @@ class RunLogger(WandbLogger):
         self._guard(action)
 
 
-def run_logger(config: Config, settings: dict[str, Any], out: Path, rows: Rows) -> RunLogger | None:
+def run_logger(
+    config: Config, settings: dict[str, Any], origin: Mapping[str, str], out: Path, rows: Rows
+) -> RunLogger | None:
     """The W&B logger of a run, or None when tracking is disabled or cannot start: tracking never stops training.
 
     Task, rule, loss and seed are in the W&B config, group and tags, so that methods can be compared. No console output,
-    environment, machine description or file path is stored.
+    environment, machine description, host name or file path is stored.
 
     Args:
         config: the run's configuration.
         settings: the same as plain containers.
+        origin: what makes the run: ``code`` and ``data``, as in ``config.yaml``.
         out: the run's folder; the id in ``out/wandb_id`` makes a resumed run go on as the same W&B run.
         rows: gives the rows of ``metrics.csv``: what the run has logged before it was resumed, and since.
     """
@@ -140,7 +151,7 @@ def run_logger(config: Config, settings: dict[str, Any], out: Path, rows: Rows) 
         mode = "offline"
     for attempt in dict.fromkeys((mode, "offline")):
         try:
-            logger = _logger(config, settings, out, attempt, rows)
+            logger = _logger(config, settings, origin, out, attempt, rows)
             with _service_ends_after(START_SECONDS + ANSWER_SECONDS):
                 logger.open()
             return logger
@@ -179,7 +190,9 @@ def _close_service() -> None:
         wandb.teardown()
 
 
-def _logger(config: Config, settings: dict[str, Any], out: Path, mode: str, rows: Rows) -> RunLogger:
+def _logger(
+    config: Config, settings: dict[str, Any], origin: Mapping[str, str], out: Path, mode: str, rows: Rows
+) -> RunLogger:
     import wandb
 
     os.environ["WANDB_DATA_DIR"] = str(out / "wandb" / "data")  # artifacts stay in the run's folder
@@ -200,9 +213,11 @@ def _logger(config: Config, settings: dict[str, Any], out: Path, mode: str, rows
         group=config.tracking.group,
         tags=[config.task, config.rule, *config.tracking.tags],
         notes=config.tracking.notes,
-        config={**shown, "code_version": code_version()},
+        config={**shown, "code_version": origin.get("code"), "data_fingerprint": origin.get("data")},
         settings=wandb.Settings(
             console="off",
+            host="",  # wandb would ask the machine for its name
+            program="train.py",  # not where it lies
             silent=True,
             disable_git=True,
             save_code=False,
@@ -214,6 +229,31 @@ def _logger(config: Config, settings: dict[str, Any], out: Path, mode: str, rows
             x_transaction_log_flush_interval=FLUSH_SECONDS,
         ),
     )
+
+
+def per_class_table(summary: Mapping[str, Any]) -> str:
+    """The numbers of each class of a summary as a table in HTML; empty if there are none.
+
+    Not a ``wandb.Table``, whose log names the folder that it was written to.
+    """
+    found: dict[int, dict[str, float]] = {}
+    for name, value in summary.items():
+        if match := re.fullmatch(r"(.+)/class(\d+)/(.+)", name):
+            found.setdefault(int(match[2]), {})[f"{match[1]} {match[3]}"] = value
+    if not found:
+        return ""
+    columns = sorted({column for values in found.values() for column in values})
+    head = "".join(f"<th>{column}</th>" for column in ("class", *columns))
+    body = "".join(
+        f"<tr><th>{label}</th>{''.join(f'<td>{_cell(values.get(column))}</td>' for column in columns)}</tr>"
+        for label, values in sorted(found.items())
+    )
+    style = "font:14px sans-serif;border-spacing:16px 4px;text-align:right"
+    return f'<meta name="color-scheme" content="light dark"><table style="{style}"><tr>{head}</tr>{body}</table>'
+
+
+def _cell(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f} %"
 
 
 def finish(logger: RunLogger | None, summary: dict[str, Any]) -> None:
@@ -231,7 +271,7 @@ def _run_id(out: Path) -> str:
     path = out / ID_FILE
     known = path.read_text(encoding="utf-8").strip() if path.exists() else ""
     if not known:
-        known = secrets.token_hex(4)
+        known = agent_run() or secrets.token_hex(4)  # of a sweep, W&B itself names the run
         with replacing(path) as file:
             file.write(known)
     return known

@@ -1,4 +1,4 @@
-"""Replay golden files through every backend of this machine: ``python -m app.verify PATH… [--tolerance 1e-5]``.
+"""Replay golden files through every backend of this machine: ``python -m app.verify PATH… [tolerance=1e-5]``.
 
 A golden file (``.npz``) holds one case computed by an independent implementation: input, weights, spikes, loss and all
 gradients. The command prints a line per case and backend, and a total. Exit code 0: everything agrees; 1: a spike
@@ -9,8 +9,8 @@ golden array is zero. ``--exact`` reads files of another kind and compares gradi
 
 from __future__ import annotations
 
-import argparse
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .arguments import read_arguments, wants_help
 from .engines import AUTO, ENGINES
 from .errors import UserError, run_command
 from .exact import EXACT_TOLERANCE, verify_exact
@@ -247,32 +248,37 @@ def _compare(case: Case, network: Network, output: NetworkOutput, loss: Tensor) 
 
 def main(argv: list[str]) -> int:
     """Verify the files named in ``argv``; see the module's docstring for the exit codes."""
-    parser = argparse.ArgumentParser(prog="python -m app.verify", description=__doc__.split("\n\n")[0])
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="a golden file (.npz) or a folder of them")
-    parser.add_argument("--exact", action="store_true", help="the files hold exact gradients in continuous time")
-    parser.add_argument(
-        "--tolerance",
-        type=float,
-        help=f"largest relative error allowed (default {TOLERANCE}; {EXACT_TOLERANCE} with --exact)",
-    )
-    options = parser.parse_args(argv)
-    if options.tolerance is None:
-        options.tolerance = EXACT_TOLERANCE if options.exact else TOLERANCE
-    if not options.tolerance >= 0:
-        raise UserError(f"--tolerance={options.tolerance} must be a number that is not negative")
-    if options.exact:
-        return verify_exact(golden_files(options.paths), options.tolerance)
-    cases = [read_case(path) for path in golden_files(options.paths)]
+    if wants_help(argv):
+        print(__doc__)
+        return 0
+    given = read_arguments(argv, keys=["tolerance"], flags=["exact"], words="PATH")
+    exact = "exact" in given.flags
+    tolerance = _tolerance(given.values.get("tolerance", str(EXACT_TOLERANCE if exact else TOLERANCE)))
+    if not given.words:
+        raise UserError("PATH is missing: name a golden file (.npz) or a folder of them")
+    if exact:
+        return verify_exact(golden_files(given.words), tolerance)
+    cases = [read_case(path) for path in golden_files(given.words)]
     width = max(len(case.name) for case in cases)
     checks = failures = 0
     for case in cases:
         for name, engine, device in backends(case):
             outcome = replay(case, engine, device)
-            passed = outcome.passed(options.tolerance)
+            passed = outcome.passed(tolerance)
             checks, failures = checks + 1, failures + (not passed)
             print(f"{'ok  ' if passed else 'FAIL'} {case.name:{width}} {name:12} {_line(outcome)}", flush=True)
     print(f"{len(cases)} cases, {checks} checks: {checks - failures} passed, {failures} failed")
     return 1 if failures else 0
+
+
+def _tolerance(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value >= 0:
+        raise UserError(f"tolerance={text} must be a number that is not negative")
+    return value
 
 
 def _line(outcome: Outcome) -> str:

@@ -14,32 +14,31 @@ from app.report import cli
 from app.report.groups import Spread, group, mean_curve, spread
 from app.report.page import page
 from app.report.results import result_of, thin
-from app.report.runs import STEP, Run
 from app.report.tables import csv_text, markdown, percent, short
+from app.runs import Run, settings_of
 
 
-def made(rule="antlr", seed=0, accuracy=(0.5, 0.9, 0.8), exit_code=0, task="digits", **settings):
+def made(rule="antlr", seed=0, accuracy=(0.5, 0.9, 0.8), state="finished", task="digits", **settings):
     """A run of three epochs with made-up numbers."""
+    about = {
+        key: settings.pop(key, usual) for key, usual in {"code": "1+abc", "fingerprint": "d1", "source": None}.items()
+    }
     readout = settings.pop("readout", "first")
     config = {"task": task, "rule": rule, "seed": seed, "readout": readout, "loss": "latency", "optim": {"lr": 1e-3}}
-    config |= {
-        "network": ["64", "fc10"],
-        "trainer": {"max_epochs": 3},
-        "code_version": "1+abc",
-        "out": f"r{seed}",
-        **settings,
-    }
-    history = [{STEP: 5, "epoch": 0, "train/loss_step": 3.0}]
+    config |= {"network": ["64", "fc10"], "trainer": {"max_epochs": 3}, "out": f"r{seed}", **settings}
+    rows = [{"step": 5, "epoch": 0, "train/loss_step": 3.0}]
     for epoch, value in enumerate(accuracy):
         numbers = {f"accuracy_{readout}": value, "loss": 1 - value, "decision_spikes": 10.0 + epoch}
         numbers |= {"layer1/silent_share": 0.1, "class1/accuracy_first": 0.5}
-        history.append({STEP: 10 * epoch + 9, "epoch": epoch, **{f"val/{name}": v for name, v in numbers.items()}})
-        history.append({STEP: 10 * epoch + 9, "epoch": epoch, "train/loss": 2.0 - epoch})
+        row = {"step": 10 * epoch + 9, "epoch": epoch, "train/loss": 2.0 - epoch}
+        rows.append(row | {f"val/{name}": v for name, v in numbers.items()})
     test = {f"test/accuracy_{readout}": max(accuracy) - 0.1, "test/decision_spikes": 40.0 + seed}
     test |= {"test/spikes_per_sample": 100.0, "test/time_to_first_spike_steps": 30.0, "test/loss": 0.25}
     test |= {f"test/layer{k}/{n}": 50.0 for k in (1, 2) for n in ("spikes_per_sample", "decision_spikes")}
-    summary = {**test, "train_s": 12.0} if exit_code == 0 else {}
-    return Run(f"{rule}{seed}", f"{task}-{rule}-s{seed}", config, summary, history, exit_code)
+    summary = {**test, "train_s": 12.0} if state == "finished" else {}
+    source = about["source"] or f"runs/{task}-{rule}-{seed}"
+    name = f"{task}-{rule}-s{seed}"
+    return Run(source, name, source, settings_of(config), rows, summary, state, [], about["code"], about["fingerprint"])
 
 
 def groups_of(*runs):
@@ -64,7 +63,7 @@ def test_a_task_without_labels_is_chosen_by_its_loss():
 
 def test_several_validations_in_an_epoch_stand_between_epochs():
     run = made(accuracy=(0.1, 0.2))
-    for row in run.history:
+    for row in run.rows:
         row["epoch"] = 0
     assert result_of(run).curves["val/accuracy"] == [(0.5, 0.1), (1.0, 0.2)]
 
@@ -84,7 +83,7 @@ def test_the_mean_curve_ends_where_the_first_trial_ends():
 
 
 def test_trials_differ_in_seed_and_place_only():
-    (one,) = groups_of(made(seed=1), made(seed=0, out="elsewhere", code_version="2"), made(seed=2, exit_code=None))
+    (one,) = groups_of(made(seed=1), made(seed=0, out="elsewhere", code="1+abc"), made(seed=2, state="unfinished"))
     assert [r.seed for r in one.results] == [0, 1, 2]
     assert (len(one.finished), one.unfinished, one.label) == (2, 1, "antlr")
     assert one.spread("test", "decision_spikes") == pytest.approx((40.5, math.sqrt(0.5), 2))
@@ -118,17 +117,71 @@ def test_the_best_setting_of_a_rule_comes_first():
 
 
 def test_numbers_are_written_with_the_digits_that_count():
-    assert percent(Spread(0.97831, 0.00123, 3)) == "97.83 ± 0.12 %"
-    assert short(Spread(0.0023491, 0.0000645, 3)) == "0.002349 ± 0.000064"
-    assert short(Spread(6536.4, 120.2, 3)) == "6536 ± 120"
+    assert percent(Spread(0.97831, 0.00123, 3)) == "97.83 ± 0.12 % [97.53, 98.14]"
+    assert short(Spread(0.0023491, 0.0000645, 3)) == "0.002349 ± 0.000064 [0.002189, 0.002509]"
+    assert short(Spread(6536.4, 120.2, 3)) == "6536 ± 120 [6238, 6835]"
     assert short(Spread(0.0, math.nan, 1)) == "0"
 
 
 def test_markdown_counts_trials_and_leaves_unfinished_ones_out():
-    text = markdown(groups_of(made(seed=0), made(seed=1), made(seed=2, exit_code=1, accuracy=(0.1,))))
+    text = markdown(groups_of(made(seed=0), made(seed=1), made(seed=2, state="failed", accuracy=(0.1,))))
     assert "## digits" in text
-    assert "| antlr | 2 (+1 unfinished) | 90.00 ± 0.00 % | 80.00 ± 0.00 % |" in text
-    assert "40.50 ± 0.71" in text
+    assert "| antlr | 2 (+1 failed) | 90.00 ± 0.00 % [90.00, 90.00] | 80.00 ± 0.00 % [80.00, 80.00] |" in text
+    assert "40.50 ± 0.71 [34.15, 46.85]" in text
+
+
+def test_runs_on_different_data_never_share_a_row():
+    groups = groups_of(
+        made(seed=0, fingerprint="aaaa"), made(seed=1, fingerprint="bbbb"), made(seed=2, fingerprint="bbbb")
+    )
+    assert {(g.label, len(g.finished)) for g in groups} == {("antlr, data aaaa", 1), ("antlr, data bbbb", 2)}
+    old = groups_of(made(seed=0, fingerprint=None), made(seed=1, fingerprint="bbbb"))
+    assert {g.label for g in old} == {"antlr, data unknown", "antlr, data bbbb"}
+    (one,) = groups_of(made(seed=0, fingerprint=None, state="unfinished"), made(seed=1, fingerprint="bbbb"))
+    assert (one.label, len(one.finished), one.unfinished) == ("antlr", 1, 1)
+
+
+def test_the_same_seed_twice_is_one_trial_and_the_report_says_which_counts():
+    runs = [made(seed=0, source="b"), made(seed=0, source="a"), made(seed=1, source="c"), made(seed=1, source="d")]
+    runs[3].summary["test/loss"] = 9.0
+    runs.append(made(seed=1, source="0", state="unfinished"))
+    (one,) = groups_of(*runs)
+    assert [r.run.source for r in one.finished] == ["a", "c"]
+    assert one.spread("test", "decision_spikes").n == 2
+    text = markdown([one])
+    assert "| antlr | 2 (3 repeated) |" in text
+    assert "antlr: b repeats seed 0 of a, with the same numbers; only the latter counts" in text
+    assert "antlr: d repeats seed 1 of c, with OTHER numbers; only the latter counts" in text
+    assert "antlr: 0 repeats seed 1 of c, which is unfinished; only the latter counts" in text
+
+
+def test_results_of_different_code_are_marked():
+    text = markdown(groups_of(made(seed=0, code="1+a"), made(seed=1, code="1+b"), made("timing", code="1+a")))
+    assert "- The runs were made by 2 versions of the code: 1+a, 1+b" in text
+    assert "| antlr | 2 (2 code versions) |" in text
+    assert "| 1+a, 1+b |" in text
+    assert "code" not in markdown(groups_of(made(seed=0), made(seed=1))).replace("code;", "")
+
+
+def test_a_damaged_run_is_named_and_not_averaged():
+    (one,) = groups_of(made(seed=0), made(seed=1, state="damaged"))
+    assert "| antlr | 1 (+1 damaged) |" in markdown([one])
+
+
+def test_intervals_stay_where_values_can_be():
+    wide = [made(seed=0, accuracy=(1.0,)), made(seed=1, accuracy=(0.8,))]
+    for run, spikes in zip(wide, (1.0, 9.0), strict=True):
+        run.summary["test/decision_spikes"] = spikes
+    text = markdown(groups_of(*wide))
+    assert "90.00 ± 14.14 % [0.00, 100.00]" in text
+    assert "5.000 ± 5.657 [0.000, 55.825]" in text
+
+
+def test_a_table_is_no_formula_and_holds_the_settings_as_columns():
+    runs = [made(optim={"lr": lr}, task="=1+1", notes="@x") for lr in (1e-3, 1e-4)]
+    first, second = csv.DictReader(csv_text(groups_of(*runs)).splitlines())
+    assert (first["task"], {first["optim.lr"], second["optim.lr"]}) == ("'=1+1", {"0.001", "0.0001"})
+    assert first["data"] == "d1"
 
 
 def test_csv_has_full_precision():
@@ -148,7 +201,8 @@ def test_the_page_holds_everything_and_loads_nothing():
     assert data["groups"][1]["test"]["decision_spikes"] == [41.0, 1.0, 3]
     assert data["groups"][1]["curves"]["val/accuracy"] == [[1, 0.5, 0.0, 3], [2, 0.9, 0.0, 3], [3, 0.8, 0.0, 3]]
     assert data["runs"][0]["curves"]["val/accuracy"] == [[1, 0.5], [2, None], [3, 0.6]]
-    assert data["runs"][1]["settings"]["optim.lr"] == "0.001"
+    assert data["common"]["optim.lr"] == "0.001"
+    assert data["runs"][1]["settings"] == {"rule": "antlr", "seed": "0", "out": "r0"}
 
 
 def exit_of(argv, monkeypatch, capsys):
@@ -161,9 +215,9 @@ def exit_of(argv, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("argv", "named"),
     [
-        (["runs", "-o", "page.pdf"], "page.pdf"),
+        (["runs", "out=page.pdf"], "page.pdf"),
         (["nowhere"], "nowhere"),
-        (["."], "no W&B run of this project"),
+        (["."], "no run of this project"),
         ([], "RUNS"),
         ([".", "--colour=red"], "--colour"),
     ],
@@ -179,12 +233,10 @@ def test_bad_input_is_one_sentence(argv, named, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", ["deep/page.html", "table.md", "table.csv"])
 def test_the_command_writes_what_the_name_asks_for(name, tmp_path, monkeypatch, capsys):
-    foreign = made()
-    del foreign.config["rule"]
-    (tmp_path / "broken").mkdir()
-    monkeypatch.setattr(cli, "stored_runs", lambda paths: ([made(seed=0), made(seed=1, exit_code=None), foreign], []))
-    code, printed, warned = exit_of([tmp_path, "-o", tmp_path / name], monkeypatch, capsys)
+    runs = [made(seed=0), made(seed=1, state="unfinished")]
+    monkeypatch.setattr(cli, "stored_runs", lambda places: (runs, ["x: it names no task"]))
+    code, printed, warned = exit_of([tmp_path, f"out={tmp_path / name}"], monkeypatch, capsys)
     assert code == 0
     assert "2 runs of 1 settings, 1 of them unfinished" in printed
-    assert "1 runs are left out" in warned
+    assert "left out: x: it names no task" in warned
     assert "antlr" in (tmp_path / name).read_text()

@@ -24,7 +24,7 @@ def _elsewhere(tmp_path, monkeypatch):
 def shown(monkeypatch, runs, findings="docs/FINDINGS.md", **about):
     """The page of one experiment whose folder holds some runs."""
     Path("runs/x").mkdir(parents=True, exist_ok=True)
-    Path("runs/x/run-1.wandb").touch()
+    Path("runs/x/config.yaml").touch()
     monkeypatch.setattr(results_page, "read_results", lambda sources: [result_of(run) for run in runs])
     experiment = Experiment(**{"title": "Digits", "command": COMMAND} | about)
     return results_page.results_text([experiment], Path(findings), Path("docs/RESULTS.md"))
@@ -36,10 +36,14 @@ def listed(text):
 
 
 def test_a_section_holds_command_seeds_code_and_numbers(monkeypatch):
-    text = shown(monkeypatch, [made(seed=s) for s in (0, 1, 2, 5)] + [made(seed=6, exit_code=1)], about="What it is.")
+    runs = [made(seed=s) for s in (0, 1, 2, 5)] + [made(seed=6, state="failed")]
+    text = shown(monkeypatch, runs, about="What it is.")
     assert "## Digits\n\nWhat it is.\n\n    python -m app.sweep task=digits trials=2 data.root=/path/to/data" in text
     assert "4 finished runs; 1 unfinished; seeds 0-2, 5; code 1+abc." in text
-    assert "| antlr | first | 4 (+1 unfinished) | 90.00 ± 0.00 % | 80.00 ± 0.00 % | 42.00 ± 2.16 |" in text
+    cells = (
+        "4 (+1 failed) | 90.00 ± 0.00 % [90.00, 90.00] | 80.00 ± 0.00 % [80.00, 80.00] | 42.00 ± 2.16 [38.56, 45.44]"
+    )
+    assert f"| antlr | first | {cells} |" in text
     assert "published" not in text
 
 
@@ -85,24 +89,30 @@ def test_every_published_row_has_a_name_and_an_accuracy_and_its_settings_exist()
 
 def test_a_search_shows_the_test_of_the_choice_alone(monkeypatch):
     good, bad = made(accuracy=(0.9,), optim={"lr": 1e-3}), made(accuracy=(0.7,), optim={"lr": 1e-4})
-    half = made(accuracy=(0.99,), optim={"lr": 1.0}, exit_code=1)
+    half = made(accuracy=(0.99,), optim={"lr": 1.0}, state="failed")
     text = shown(monkeypatch, [bad, good, half], choose=True)
     assert "| **antlr, lr 0.001** (chosen) | first | 1 | 90.00 % | 80.00 % |" in text
     assert "| antlr, lr 0.0001 | first | 1 | 70.00 % | – | – |" in text
     assert "(chosen)" not in next(line for line in text.splitlines() if "lr 1 " in line)
 
 
+def test_a_tie_is_called_a_tie(monkeypatch):
+    text = shown(monkeypatch, [made(optim={"lr": lr}, accuracy=(0.1 + 0.2,)) for lr in (1e-3, 1e-4)], choose=True)
+    assert "| **antlr, lr 0.001** (tie of 2) |" in text
+    assert "| **antlr, lr 0.0001** (tie of 2) |" in text
+
+
 def fold_run(fold, accuracy, seed=0):
-    return made(seed=seed, accuracy=(accuracy + 0.1,), data={"fold": fold})
+    return made(seed=seed, accuracy=(accuracy + 0.1,), data={"folds": 5, "fold": fold})
 
 
 def test_folds_are_trials_and_get_an_interval(monkeypatch):
     runs = [fold_run(fold, value) for fold, value in enumerate((0.80, 0.82, 0.84, 0.86, 0.88))]
     text = shown(monkeypatch, runs, recordings=1100)
-    assert "| antlr | first | 5 | 94.00 ± 3.16 % |" in text
+    assert "| antlr | first | 5 | 94.00 ± 3.16 % [90.07, 97.93] |" in text
     assert "over 5 folds: mean test accuracy 84.00 %; 95% interval 80.07-87.93 % (Student's t" in text
     assert "81.72-86.05 % (Wilson, the 1100 recordings" in text
-    assert "interval" not in shown(monkeypatch, [made()])
+    assert "cross-validation" not in shown(monkeypatch, [made()])
 
 
 def test_seeds_of_a_fold_are_averaged_before_the_folds():
@@ -111,7 +121,7 @@ def test_seeds_of_a_fold_are_averaged_before_the_folds():
 
 
 def test_intervals_are_those_of_the_textbooks():
-    low, high = t_interval([1.0, 2.0, 3.0])
+    low, high = t_interval(2.0, 1.0, 3)
     assert (low, high) == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)))
     assert wilson_interval(0.5, 10) == pytest.approx((0.236593, 0.763407), abs=1e-6)
     assert wilson_interval(1.0, 100)[1] == pytest.approx(1.0)
@@ -133,8 +143,8 @@ def test_findings_and_included_files_keep_their_links_and_lose_a_level(monkeypat
 def test_the_page_is_the_same_when_written_again(monkeypatch, capsys):
     Path("e.yaml").write_text(f"- title: Digits\n  command: >-\n    {COMMAND[:40]}\n    {COMMAND[40:].strip()}\n")
     first = shown(monkeypatch, [made()])
-    assert results_page.main(["-o", "docs/RESULTS.md", "--experiments", "e.yaml"]) == 0
-    assert results_page.main(["-o", "docs/RESULTS.md", "--experiments", "e.yaml"]) == 0
+    assert results_page.main(["out=docs/RESULTS.md", "experiments=e.yaml"]) == 0
+    assert results_page.main(["out=docs/RESULTS.md", "experiments=e.yaml"]) == 0
     assert Path("docs/RESULTS.md").read_text() == first
     assert "docs/RESULTS.md: 1 of 1 experiments" in capsys.readouterr().out
 
@@ -164,7 +174,7 @@ def test_the_projects_own_experiments_can_be_read():
 
 def test_spike_trains_need_finished_runs_and_a_name_for_the_table(monkeypatch):
     with pytest.raises(UserError, match=r"must end with \.md"):
-        spike_trains.main(["runs", "-o", "x.png"])
+        spike_trains.main(["runs", "out=x.png"])
     monkeypatch.setattr(spike_trains, "read_results", lambda sources: [result_of(made())])
     with pytest.raises(UserError, match="no finished run of task=spike_trains in runs"):
         spike_trains.main(["runs"])

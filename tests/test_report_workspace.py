@@ -19,7 +19,7 @@ def test_a_missing_package_is_named(monkeypatch):
 
 def test_it_is_built_without_a_server(capsys):
     pytest.importorskip("wandb_workspaces", reason="wandb-workspaces is not installed")
-    assert workspace.main(["team/antlr-snn", "--task", "nmnist", "--readout", "count", "--dry-run"]) == 0
+    assert workspace.main(["team/antlr-snn", "task=nmnist", "readout=count", "--dry-run"]) == 0
     assert "nmnist: rules compared: 4 sections, 15 panels; nothing was sent" in capsys.readouterr().out
     built = workspace.build("team", "antlr-snn", "nmnist", "accuracy_count")
     assert built.sections[0].panels[0].groupby_rangefunc == "stddev"

@@ -45,6 +45,12 @@ GRID = ["optim.lr=1e-2,1e-3", "tracking.mode=disabled"]
 
 
 @pytest.fixture(autouse=True)
+def _no_wandb_in_the_environment(monkeypatch):
+    for name in ("WANDB_MODE", "WANDB_DISABLED", "WANDB_SWEEP_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
 def _stand_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     script = tmp_path / "stand_in.py"
@@ -122,7 +128,7 @@ def test_options_with_alike_names_get_folders_of_their_own():
         (["config=nonsense"], "nonsense"),
         (["task"], "task"),
         (["out=/proc/nope"], "/proc/nope"),
-        (["--write-wandb-sweep"], "file"),
+        (["wandb_sweep=a,b"], "wandb_sweep"),
     ],
 )
 def test_bad_input_is_one_sentence_before_anything_runs(argv, named, monkeypatch, capsys):
@@ -140,9 +146,9 @@ def test_a_sweep_chooses_by_validation_and_shows_the_test_of_the_choice_alone(mo
     assert "s: 2 options x 2 trials = 4 runs, 1 at a time" in printed
     assert "[1/4] optim.lr=1e-2, seed 0: validation accuracy by first spike 90.00 %" in printed
     assert "left" in printed
-    assert "optim.lr=1e-2  accuracy by first spike 90.50 ± 0.71 %  <- chosen" in printed
-    assert "optim.lr=1e-3  accuracy by first spike 89.60 ± 0.71 %\n" in printed
-    assert "accuracy by first spike             80.50 ± 0.71 %" in printed
+    assert "optim.lr=1e-2  accuracy by first spike 90.50 ± 0.71 % [84.15, 96.85]  <- chosen" in printed
+    assert "optim.lr=1e-3  accuracy by first spike 89.60 ± 0.71 % [83.25, 95.95]\n" in printed
+    assert "accuracy by first spike             80.50 ± 0.71 % [74.15, 86.85]" in printed
     best, other = results()
     assert (best["chosen"], best["option"], best["mean"]) == (True, {"optim.lr": "1e-2"}, pytest.approx(0.905))
     assert best["test"]["test/accuracy_first mean"] == pytest.approx(0.805)
@@ -194,6 +200,50 @@ def test_failures_are_counted_and_their_option_is_not_chosen(monkeypatch, capsys
     assert [row["chosen"] for row in results()] == [False, True]
 
 
+def test_equally_good_options_are_a_tie(monkeypatch, capsys):
+    _, printed, _ = exit_of(["optim.lr=0.015,0.005", "trials=2", "jobs=1", "out=s"], monkeypatch, capsys)
+    assert "a tie of optim.lr=0.015; optim.lr=0.005. The first one is taken" in printed
+    assert "optim.lr=0.015 is the first of the best by validation" in printed
+    assert [(row["chosen"], row["tie"]) for row in results()] == [(True, True), (False, False)]
+    assert "tie" not in exit_of([*GRID, "trials=2", "jobs=1", "out=t"], monkeypatch, capsys)[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("summary.json", ""),
+        ("summary.json", None),
+        ("metrics.csv", "damaged"),
+        ("metrics.csv", None),
+        ("config.yaml", ""),
+    ],
+)
+def test_a_damaged_trial_is_named_set_aside_and_run_again(name, content, monkeypatch, capsys):
+    exit_of([*GRID, "out=s", "jobs=1"], monkeypatch, capsys)
+    before, damaged = results(), Path("s/lr=1e-2-s0", name)
+    if content is not None:
+        damaged.write_text(content)
+    elif name == "metrics.csv":
+        damaged.unlink()
+    else:
+        damaged.unlink()
+        damaged.symlink_to("nowhere")
+    code, printed, _ = exit_of([*GRID, "out=s", "jobs=1"], monkeypatch, capsys)
+    assert code == 0
+    assert "1 are damaged and are run again" in printed
+    assert f"optim.lr=1e-2, seed 0: damaged ({name}" in printed
+    assert "moved to s/damaged/lr=1e-2-s0" in printed
+    assert results() == before
+    assert [call.rstrip("0123456789") for call in calls("lr=1e-2-s0")] == ["anew"]
+    assert Path("s/damaged/lr=1e-2-s0/calls").exists()
+
+
+def test_cells_that_a_spreadsheet_would_run_are_neutralised(monkeypatch, capsys):
+    exit_of(["tracking.notes==1+1,@x", "trainer.max_epochs=1", "jobs=1", "out=s"], monkeypatch, capsys)
+    with Path("s/results.csv").open() as file:
+        assert [row["tracking.notes"] for row in csv.DictReader(file)] == ["'=1+1", "'@x"]
+
+
 def test_dry_run_lists_commands_and_runs_none(monkeypatch, capsys):
     code, printed, _ = exit_of([*GRID, "out=s", "trials=2", "--dry-run"], monkeypatch, capsys)
     assert code == 0
@@ -210,7 +260,7 @@ def test_the_wandb_sweep_file_is_the_same_grid(monkeypatch, capsys):
         "trials=3",
         "out=runs/sweeps/x",
     ]
-    code, printed, _ = exit_of([*argv, "--write-wandb-sweep", "sweep.yaml"], monkeypatch, capsys)
+    code, printed, _ = exit_of([*argv, "wandb_sweep=sweep.yaml"], monkeypatch, capsys)
     assert code == 0
     assert "12 runs" in printed
     spec = yaml.safe_load(Path("sweep.yaml").read_text())
@@ -218,7 +268,7 @@ def test_the_wandb_sweep_file_is_the_same_grid(monkeypatch, capsys):
     assert spec["parameters"]["network"]["values"][1] == "[784,fc5,fc10]"
     assert spec["parameters"]["seed"] == {"values": [0, 1, 2]}
     assert spec["parameters"]["config"] == {"value": "mnist_antlr"}
-    assert spec["metric"] == {"name": "val/accuracy_first", "goal": "maximize"}
+    assert spec["metric"] == {"name": "best/val/accuracy_first", "goal": "maximize"}
     assert spec["command"] == ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"]
 
 

@@ -20,6 +20,7 @@ from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 from ..errors import UserError
 from .check import complete, fill_choices
 from .components import SLOTS, load_plugins, not_loaded
+from .environment import tracking_mode
 from .groups import Config
 from .help import help_text
 from .read import (
@@ -55,6 +56,7 @@ __all__ = [
 PACKAGE = Path(__file__).resolve().parents[1]
 CONFIGS = next(folder / "configs" for folder in (PACKAGE, PACKAGE.parent) if (folder / "configs").is_dir())
 """In the installed package; in a checkout beside it."""
+ENVIRONMENT = "WANDB_MODE in the environment"
 CHOICES = ("loss", "readout", "time_steps", "network")
 """Keys whose null is filled in before ``${...}`` is resolved, so that ``out: runs/${loss}`` never reads null."""
 
@@ -83,7 +85,9 @@ def from_dict(values: Mapping[str, Any], overrides: Sequence[str] = ()) -> Confi
         if any("${" in item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str)):
             raise UserError(f"the checkpoint: {name} holds a reference '${{…}}', which no run of this project stores")
     command_line = Layer(COMMAND_LINE, arguments)
-    config = _build([Layer("the checkpoint", stored), command_line], [command_line])
+    config = _build(
+        [Layer("the checkpoint", stored), Layer(ENVIRONMENT, tracking_mode()), command_line], [command_line]
+    )
     config.config = values.get("config")
     return config
 
@@ -120,10 +124,9 @@ def _load(argv: Sequence[str], configs: Path) -> tuple[Config, list[Layer]]:
     for file in files:
         _load_plugins_of(file, is_overridden="plugins" in arguments)
     command_line = Layer(COMMAND_LINE, {name: value for name, value in _arguments(argv).items() if name != "config"})
-    layers = [*files, command_line]
-    config = _build(layers, _strict(layers))
+    config = _build([*files, Layer(ENVIRONMENT, tracking_mode()), command_line], _strict([*files, command_line]))
     config.config = given or (path.stem if path else None)
-    return config, layers
+    return config, [*files, command_line]
 
 
 def import_plugins(argv: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from ..errors import UserError
 from ..settings import within
 from .components import SLOTS, chosen_names, make
+from .environment import agent_run
 from .schema import Config, Key, keys, value_of
 
 LARGEST_INTEGER = 2**32 - 1
@@ -52,7 +53,8 @@ def fill_choices(config: Config) -> Config:
 
 def fill_names(config: Config) -> Config:
     """Name the run's folder, group and run after the choices; the same object is returned."""
-    config.out = config.out or f"runs/{config.task}-{config.rule}-{config.loss}-s{config.seed}"
+    of_agent = f"-{run}" if (run := agent_run()) else ""  # two agents of a W&B sweep may work in one folder
+    config.out = config.out or f"runs/{config.task}-{config.rule}-{config.loss}-s{config.seed}{of_agent}"
     config.tracking.group = config.tracking.group or config.task
     config.tracking.name = config.tracking.name or Path(config.out).name or None
     return config

@@ -104,7 +104,9 @@ class TrainerConfig:
 class TrackingConfig:
     """Weights & Biases."""
 
-    mode: Literal["offline", "online", "disabled"] = key("offline", "write to disk, send to the server, or neither")
+    mode: Literal["offline", "online", "disabled"] = key(
+        "offline", "write to disk, send to the server, or neither; WANDB_MODE sets it too", compare=False
+    )
     project: str = key("antlr-snn", "project of the run")
     entity: str | None = key(None, "user or team that owns the project; null = your default")
     group: str | None = key(None, "runs to be compared; null = <task>")

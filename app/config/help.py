@@ -15,6 +15,8 @@ usage: python train.py [config=NAME_OR_PATH] [key=value ...] [--print-config] [-
 Settings come from the defaults below, then from a YAML file, then from the command line; the last one wins.
 Without config=, the file is configs/<task>_<rule>.yaml if there is one. A file can build on another one in the same
 folder: "_base_: other". Lists are written key=[a,b], "nothing" is null, and --key=value means the same as key=value.
+WANDB_DISABLED=true or WANDB_MODE=disabled, offline or online in the environment sets tracking.mode, whatever a file
+says; an explicit tracking.mode= on the command line wins over both.
 
 examples:
   python train.py                                    ANTLR on the digits

@@ -162,6 +162,20 @@ class EventDataModule(L.LightningDataModule):
         content = [kind, self.time_steps, self.input_shape, train_set.checksum(), val_set.checksum()]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
+    def data_fingerprint(self) -> str:
+        """16 hex digits that identify the data whatever the seed, the split and the fold: what trials have in common.
+
+        Numbers of runs on different data must never be averaged, those of other splits of the same data may be.
+        """
+        samples = 0 if self.task.from_seed else self._samples_sum()
+        content = [type(self.task).__name__, self.time_steps, self.input_shape, samples]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
+
+    def _samples_sum(self) -> int:
+        """A sum over all samples from which training and validation samples are drawn."""
+        arrays = {id(one.arrays): one.arrays for one in self._train_val_samples()}
+        return sum(one.samples_sum for one in arrays.values())
+
     def _train_val_samples(self) -> tuple[EventDataset, EventDataset]:
         if self.train_set is None or self.val_set is None:
             self.train_set, self.val_set = self.task.load_train_val(self.time_steps, self.seed)

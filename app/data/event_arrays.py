@@ -8,6 +8,7 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,6 +71,19 @@ class EventArrays:
         for array in (self.offsets_S1, self.label_S, self.steps_E, self.neurons_E):
             value = zlib.crc32(np.ascontiguousarray(array).data, value)
         return value
+
+    @cached_property
+    def samples_sum(self) -> int:
+        """The sum over samples of a hash of each, label and events: the same whatever the order of the samples."""
+        ends = self.offsets_S1.tolist()
+        steps, neurons = (np.ascontiguousarray(array).data for array in (self.steps_E, self.neurons_E))
+        total = 0
+        for label, start, end in zip(self.label_S.tolist(), ends, ends[1:], strict=False):
+            digest = blake2b(bytes([label]), digest_size=8)
+            digest.update(steps[start:end])
+            digest.update(neurons[start:end])
+            total += int.from_bytes(digest.digest(), "little")
+        return total
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: _forget_map(value) for name, value in vars(self).items()}

@@ -97,11 +97,13 @@ def unpack(archive: Path, folder: Path, member: str) -> None:
         UserError: if the archive is damaged, has not that folder, unpacks to more than ``MOST_UNPACKED_BYTES``, or has
             members that point out of it.
     """
+    from pooch import Unzip
+
     scratch = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=folder))
     try:
         with zipfile.ZipFile(archive) as content:
             _check_members(archive, content.infolist())
-            content.extractall(scratch)
+        Unzip([member], str(scratch.resolve()))(str(archive), "download", None)
         if not (scratch / member).is_dir():
             raise zipfile.BadZipFile(f"it has no folder {member}")
         os.replace(scratch / member, folder / member)

@@ -22,6 +22,7 @@ class Task:
     Attributes:
         input_shape: the shape of the input, (channels, rows, columns) for images; known without loading.
         num_classes: the number of output neurons that are needed; known without loading.
+        from_seed: whether the samples themselves are made from the seed, and not only their order and split.
         has_labels: whether the task is a classification; if not, its data sets bring target trains.
         usual_network: the network without ``network=``.
         usual_time_steps: T without ``time_steps=``.
@@ -30,6 +31,7 @@ class Task:
 
     input_shape: ClassVar[Any]
     num_classes: ClassVar[Any]
+    from_seed: ClassVar[bool] = False
     has_labels: ClassVar[bool] = True
     usual_network: ClassVar[tuple[str, ...]]
     usual_time_steps: ClassVar[int] = 100

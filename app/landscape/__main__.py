@@ -21,6 +21,7 @@ import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from ..arguments import read_arguments, wants_help
 from ..config import import_plugins
 from ..errors import UserError, run_command
 from ..files import replacing
@@ -47,11 +48,11 @@ class Options:
 
 def main(argv: list[str]) -> int:
     """Measure, write, print the tables."""
-    if "--help" in argv or "-h" in argv:
+    if wants_help(argv):
         print(__doc__)
         return 0
-    parts = [part for part in PARTS if f"--{part}" in argv] or list(PARTS)
-    given = dict(_split(argument) for argument in argv if argument.removeprefix("--") not in PARTS)
+    arguments = read_arguments(argv, flags=PARTS)
+    parts, given = [part for part in PARTS if part in arguments.flags] or list(PARTS), arguments.values
     import_plugins(argv)
     if "ckpt" not in given:
         raise UserError("ckpt= is missing: name a checkpoint, for example ckpt=runs/digits-antlr-latency-s0")
@@ -93,13 +94,6 @@ def _measured(loaded: Loaded, options: Options, parts: list[str], folder: Path) 
     return [write.verdict(line, found), *texts] if line or found else texts
 
 
-def _split(argument: str) -> tuple[str, str]:
-    key, equals, value = argument.removeprefix("--").partition("=")
-    if not key or not equals or not value:
-        raise UserError(f"expected key=value, --line, --plane or --fidelity, got {argument!r}; --help explains them")
-    return key, value
-
-
 def _options(given: dict[str, str]) -> Options:
     return Options(**{key: _read(key, text) for key, text in given.items()})
 
@@ -109,7 +103,7 @@ def _read(key: str, text: str) -> str | int | float:
     kind = type(getattr(Options, key))
     if kind is str:
         if text not in ("random", *RULES):
-            raise UserError(f"along={text} must be random or a rule: {', '.join(RULES)}")
+            raise UserError(f"along={text} must be one of random, {', '.join(RULES)}")
         return text
     try:
         value = kind(text)

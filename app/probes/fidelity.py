@@ -100,11 +100,11 @@ def agreement(slopes: Sequence[float], differences: Sequence[float]) -> Agreemen
 
 def integrate(steps: Sequence[float], slopes: Sequence[float], start: float) -> list[float]:
     """The loss that slopes predict along a line that holds the step 0: start + ∫₀ᵃ slope, by trapezoids."""
-    total = [0.0]
-    for k in range(1, len(steps)):
-        total.append(total[-1] + (slopes[k] + slopes[k - 1]) / 2 * (steps[k] - steps[k - 1]))
+    from scipy.integrate import cumulative_trapezoid  # takes 0.2 s to load
+
+    total = cumulative_trapezoid(slopes, steps, initial=0)
     at_zero = total[list(steps).index(0.0)]
-    return [start + (value - at_zero) for value in total]
+    return [float(start + value) for value in total - at_zero]
 
 
 def smooth(steps: Sequence[float], values: Sequence[float], width: float) -> list[float]:

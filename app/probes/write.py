@@ -10,6 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from ..files import replacing
+from ..markdown import table
 from . import figures
 from .fidelity import Agreement
 from .measure import Line, Plane
@@ -74,7 +75,7 @@ def line_table(line: Line, along: str) -> str:
         f"a constant); near the current point (|a| <= {line.near:.2g}) and further out the cosine of the predicted "
         "rises with the true ones, the share of stretches on which both rise or fall, and the steepness of the "
         "prediction (1: as steep as the true loss).\n\n"
-        + _markdown(["rule", "error", *where], rows)
+        + table(["rule", "error", *where], rows)
         + "\nOver the whole line, spikes per sample: {:.1f} created, {:.1f} removed, {:.1f} shifted.\n".format(*total)
     )
 
@@ -101,7 +102,7 @@ def verdict(line: Line | None, found: dict[tuple[str, str], Agreement]) -> str:
     return (
         "Which rule's gradient tells the truth, and where: the largest cosine with the change of the true loss. Rules "
         "whose cosines differ by less than two standard errors are named together; rules less than two standard "
-        "errors above chance are not named.\n\n" + _markdown(["where", "truest gradient", "cosines"], rows)
+        "errors above chance are not named.\n\n" + table(["where", "truest gradient", "cosines"], rows)
     )
 
 
@@ -130,17 +131,12 @@ def fidelity_table(found: dict[tuple[str, str], Agreement], half_width: float) -
     return (
         "Each rule's gradient against central differences of the true loss in random filter-normalised directions of "
         f"one layer's weights (half-width {half_width:g} weight norms; chance: cosine 0, signs 50 %).\n\n"
-        + _markdown(["layer", "rule", "cosine", "same sign", "directions"], rows)
+        + table(["layer", "rule", "cosine", "same sign", "directions"], rows)
     )
 
 
 def _number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.2f}"
-
-
-def _markdown(names: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [names, ["---"] * len(names), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _write_png(path: Path, figure: Figure) -> None:

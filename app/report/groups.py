@@ -6,10 +6,11 @@ import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .results import Measure, Point, Result
+from .intervals import Interval, t_interval
+from .results import Measure, Point, Result, canonical
 
 RULES = ("activation", "timing", "antlr")
 LATE_KEYS = ("readout", "trainer.max_epochs", "trainer.max_steps")
@@ -22,6 +23,11 @@ class Spread(NamedTuple):
     mean: float
     std: float
     n: int
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval of the mean, by Student's t; NaN for fewer than two trials."""
+        return t_interval(self.mean, self.std, self.n)
 
 
 def spread(values: Iterable[float | None]) -> Spread:
@@ -46,15 +52,17 @@ def mean_curve(curves: Sequence[list[Point]]) -> list[tuple[float, Spread]]:
 
 @dataclass(frozen=True)
 class Group:
-    """All trials of one setting.
+    """All trials of one setting on the same data.
 
     Args:
         label: the rule, and what tells the setting from others of the same task and rule.
-        results: its runs, by seed.
+        results: its trials, by seed.
+        repeats: further runs of a trial, each with the run that counts instead.
     """
 
     label: str
     results: list[Result]
+    repeats: list[tuple[Result, Result]] = field(default_factory=list)
 
     @property
     def task(self) -> str:
@@ -65,6 +73,11 @@ class Group:
     def rule(self) -> str:
         """The learning rule."""
         return self.results[0].rule
+
+    @property
+    def data(self) -> str | None:
+        """The fingerprint of the data."""
+        return next((result.run.data for result in self.results if result.run.data), None)
 
     @property
     def measure(self) -> Measure:
@@ -78,8 +91,30 @@ class Group:
 
     @property
     def unfinished(self) -> int:
-        """How many trials are left out, because they failed, were killed or still go on."""
+        """How many trials are left out, because they failed, were killed, are damaged or still go on."""
         return len(self.results) - len(self.finished)
+
+    @property
+    def code_versions(self) -> list[str]:
+        """Of the code that made the trials that count."""
+        return sorted({result.run.code_version or "unknown" for result in self.finished})
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know before the numbers are believed."""
+        versions, remarks = self.code_versions, []
+        if len(versions) > 1:
+            remarks.append(f"{self.label}: its trials were made by different code ({', '.join(versions)})")
+        for repeat, counted in self.repeats:
+            shared = repeat.test.keys() & counted.test.keys()
+            is_same = all(canonical(repeat.test[name]) == canonical(counted.test[name]) for name in shared)
+            same = "with the same numbers" if is_same else "with OTHER numbers"
+            how = same if repeat.finished and counted.finished else f"which is {repeat.run.state}"
+            remarks.append(
+                f"{self.label}: {repeat.run.source} repeats seed {repeat.seed} of {counted.run.source}, {how}; "
+                "only the latter counts"
+            )
+        return remarks
 
     def spread(self, split: str, name: str) -> Spread:
         """A metric over the finished trials: on ``test``, or on ``val`` at each trial's best epoch."""
@@ -91,15 +126,46 @@ class Group:
 
 
 def group(results: Iterable[Result]) -> list[Group]:
-    """Put trials of one setting together; sorted by task, rule and, best first, the validation measure."""
+    """Put trials of one setting on the same data together; by task, rule and, best first, the validation measure."""
     by_setting: dict[tuple, list[Result]] = defaultdict(list)
     for result in results:
         by_setting[tuple(sorted(result.setting().items()))].append(result)
-    families: dict[tuple, list[list[Result]]] = defaultdict(list)
-    for trials in by_setting.values():
-        families[trials[0].task, trials[0].rule].append(sorted(trials, key=lambda r: r.seed))
+    families: dict[tuple, list[tuple[list[Result], str]]] = defaultdict(list)
+    for runs in by_setting.values():
+        parts = _by_data(runs)
+        for data, trials in parts.items():
+            families[runs[0].task, runs[0].rule].append((trials, f"data {data[:8]}" if len(parts) > 1 else ""))
     groups = [one for family in families.values() for one in _labelled(family)]
     return sorted(groups, key=_order)
+
+
+def _by_data(runs: list[Result]) -> dict[str, list[Result]]:
+    """The runs of a setting by the fingerprint of their data; one that did not get to it goes with the others."""
+    parts: dict[str, list[Result]] = defaultdict(list)
+    for run in runs:
+        if run.run.data or run.finished:
+            parts[run.run.data or "unknown"].append(run)
+    for run in runs:
+        if not (run.run.data or run.finished):
+            parts[max(parts, key=lambda data: len(parts[data]), default="unknown")].append(run)
+    return parts
+
+
+def _trials(runs: Iterable[Result]) -> tuple[list[Result], list[tuple[Result, Result]]]:
+    """One run for each trial, a finished one where there is one, then the first by path; and the other runs."""
+    counted: dict[tuple[int, int], Result] = {}
+    repeats = []
+    for run in sorted(runs, key=lambda r: (r.trial, not r.finished, r.run.source)):
+        if run.trial in counted:
+            repeats.append((run, counted[run.trial]))
+        counted.setdefault(run.trial, run)
+    return list(counted.values()), repeats
+
+
+def is_tie(one: Group, other: Group) -> bool:
+    """Whether two settings have the same mean validation, but for rounding."""
+    first, second = (g.spread("val", g.measure.name).mean for g in (one, other))
+    return math.isclose(first, second, rel_tol=1e-9)
 
 
 def _order(one: Group) -> tuple:
@@ -108,24 +174,25 @@ def _order(one: Group) -> tuple:
     return one.task, RULES.index(one.rule) if one.rule in RULES else len(RULES), rank, one.label
 
 
-def _labelled(family: list[list[Result]]) -> list[Group]:
+def _labelled(family: list[tuple[list[Result], str]]) -> list[Group]:
     """Groups of one task and rule, each named after what tells it from the others.
 
     A value that more than half of them share is left out, but for loss and network.
     """
-    firsts = [trials[0] for trials in family]
+    firsts = [runs[0] for runs, _ in family]
     usual = {key: _usual(key, firsts) for key in _distinguishing(firsts)}
 
-    def label(one: Result) -> str:
+    def label(one: Result, data: str) -> str:
         own = {key: one.settings.get(key) for key in usual}
-        return ", ".join([one.rule, *(_shown(key, own[key]) for key in usual if repr(own[key]) != usual[key])])
+        named = (_shown(key, own[key]) for key in usual if canonical(own[key]) != usual[key])
+        return ", ".join(filter(None, [one.rule, *named, data]))
 
-    return [Group(label(trials[0]), trials) for trials in family]
+    return [Group(label(runs[0], data), *_trials(runs)) for runs, data in family]
 
 
 def _usual(key: str, results: list[Result]) -> str | None:
     """The value, written out, that more than half have; None when there is none or names always show the key."""
-    value, times = Counter(repr(result.settings.get(key)) for result in results).most_common(1)[0]
+    value, times = Counter(canonical(result.settings.get(key)) for result in results).most_common(1)[0]
     return value if 2 * times > len(results) and key not in ("loss", "network") else None
 
 
@@ -144,7 +211,7 @@ def _distinguishing(results: list[Result]) -> list[str]:
 
 
 def _kinds(results: list[Result], keys: list[str]) -> int:
-    return len({tuple(repr(result.settings.get(key)) for key in keys) for result in results})
+    return len({tuple(canonical(result.settings.get(key)) for key in keys) for result in results})
 
 
 def _shown(key: str, value: object) -> str:

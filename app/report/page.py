@@ -11,10 +11,11 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from ..colours import RULE_COLOURS, RULE_COLOURS_DARK
+from ..colours import RULE_COLOURS, RULE_COLOURS_DARK, SETTING_COLOURS, SETTING_COLOURS_DARK
 from .groups import Group, Spread
+from .intervals import t_quantile
 from .results import Result, thin
-from .tables import NOTE, runs_html, settings_html
+from .tables import NOTE, remarks_html, runs_html, settings_html
 
 SCRIPTS = ("charts.js", "views.js", "page.js")
 CURVES = {
@@ -45,6 +46,7 @@ def page(groups: Sequence[Group], title: str) -> str:
         script="\n".join(_asset(name) for name in SCRIPTS),
         settings=settings_html(groups),
         note=escape(NOTE),
+        remarks=remarks_html(groups),
         runs=runs_html(groups),
     )
 
@@ -55,16 +57,23 @@ def _asset(name: str) -> str:
 
 def _colours() -> str:
     light, dark = (
-        "".join(f"--{rule}:{colour};" for rule, colour in one.items()) for one in (RULE_COLOURS, RULE_COLOURS_DARK)
+        "".join(f"--{name}:{colour};" for name, colour in (*rules.items(), *_numbered(settings)))
+        for rules, settings in ((RULE_COLOURS, SETTING_COLOURS), (RULE_COLOURS_DARK, SETTING_COLOURS_DARK))
     )
     return f":root{{{light}}}\n@media (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
+
+
+def _numbered(colours: Sequence[str]) -> list[tuple[str, str]]:
+    return [(f"setting{k}", colour) for k, colour in enumerate(colours)]
 
 
 def _about(groups: Sequence[Group]) -> str:
     runs = [result for group in groups for result in group.results]
     unfinished = sum(group.unfinished for group in groups)
-    versions = sorted({str(run.settings.get("code_version", "unknown")) for run in runs})
+    versions = sorted({run.run.code_version or "unknown" for run in runs})
+    repeated = sum(len(group.repeats) for group in groups)
     left_out = f" ({unfinished} unfinished, left out of the means)" if unfinished else ""
+    left_out += f" and {repeated} repeated" if repeated else ""
     return (
         f"{len(runs)} runs{left_out} of {len(groups)} settings; code {', '.join(versions)}; "
         f"written {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}"
@@ -73,7 +82,24 @@ def _about(groups: Sequence[Group]) -> str:
 
 def _data(groups: Sequence[Group]) -> dict[str, Any]:
     results = [(index, result) for index, group in enumerate(groups) for result in group.results]
-    return {"groups": [_group(g) for g in groups], "runs": [_run(index, result) for index, result in results]}
+    shown = [_shown_settings(result) for _, result in results]
+    common = {key: value for key, value in shown[0].items() if all(one.get(key) == value for one in shown)}
+    own = [{key: value for key, value in one.items() if key not in common} for one in shown]
+    most = max(max(len(group.finished) for group in groups), 2)
+    return {
+        "groups": [_group(g) for g in groups],
+        "runs": [
+            _run(index, result) | {"settings": settings} for (index, result), settings in zip(results, own, strict=True)
+        ],
+        "common": common,
+        "t": {n: _number(t_quantile(n)) for n in range(2, most + 1)},
+        "colours": len(SETTING_COLOURS),
+    }
+
+
+def _shown_settings(result: Result) -> dict[str, str]:
+    own = {"code_version": result.run.code_version, "data_fingerprint": result.run.data}
+    return {key: _plain(value) for key, value in (result.settings | own).items()}
 
 
 def _group(group: Group) -> dict[str, Any]:
@@ -94,12 +120,11 @@ def _run(index: int, result: Result) -> dict[str, Any]:
         name: [[x, _number(y)] for x, y in thin(points)] for name, points in result.curves.items() if _is_shown(name)
     }
     values = {
-        split: {name: _number(value) for name, value in numbers(result).items() if not name.startswith("class")}
+        split: {name: _number(value) for name, value in numbers(result).items() if name in CURVES["val"]}
         for split, numbers in (("test", _test), ("val", _best))
     }
-    about = {"group": index, "name": result.run.name or result.run.id, "state": result.run.state, "seed": result.seed}
-    settings = {key: _plain(value) for key, value in result.settings.items()}
-    return about | values | {"curves": curves, "settings": settings}
+    about = {"group": index, "name": result.run.name, "state": result.run.state, "seed": result.seed}
+    return about | values | {"curves": curves}
 
 
 def _test(result: Result) -> dict[str, float]:

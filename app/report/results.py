@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .runs import STEP, Run
+from ..best import Measure, best_validation, measure_of
+from ..data.tasks import TASKS
+from ..runs import Row, Run, is_number
 
 Point = tuple[float, float]
 CURVE_POINTS = 160
 """A longer curve is thinned to about so many points for a page."""
-OWN_KEYS = ("config", "seed", "out", "ckpt", "checkpoint_every_s", "engine", "code_version", "tracking", "probes")
+OWN_KEYS = (
+    "config",
+    "seed",
+    "out",
+    "ckpt",
+    "checkpoint_every_s",
+    "engine",
+    "code_version",
+    "data_fingerprint",
+    "tracking",
+    "probes",
+)
 OWN_DOTTED_KEYS = {
     *("data.fold", "data.root", "data.cache", "data.num_workers"),
     *("trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
@@ -21,28 +34,6 @@ OWN_DOTTED_KEYS = {
     *("trainer.detect_anomaly", "trainer.deterministic", "trainer.num_sanity_val_steps"),
 }
 """What may differ between trials of one setting."""
-
-
-@dataclass(frozen=True)
-class Measure:
-    """What the best epoch is chosen by.
-
-    Args:
-        name: a metric of a split, for example ``accuracy_first``.
-        sign: 1 if more is better, −1 if less is.
-    """
-
-    name: str
-    sign: int
-
-    def better(self, one: float, other: float) -> bool:
-        """Whether the first value beats the second; NaN never does."""
-        return self.sign * one > self.sign * other
-
-
-def measure_of(task: str, readout: str) -> Measure:
-    """What validation chooses by, as training does: accuracy, or the loss in a task without labels."""
-    return Measure("loss", -1) if task == "spike_trains" else Measure(f"accuracy_{readout}", 1)
 
 
 @dataclass(frozen=True)
@@ -78,7 +69,13 @@ class Result:
     @property
     def seed(self) -> int:
         """Which trial."""
-        return int(self.settings["seed"])
+        return self.settings["seed"]
+
+    @property
+    def trial(self) -> tuple[int, int]:
+        """What tells it from other trials of its setting: seed and fold."""
+        fold = self.settings.get("data.fold")
+        return self.seed, fold if isinstance(fold, int) else 0
 
     @property
     def finished(self) -> bool:
@@ -93,33 +90,40 @@ class Result:
     @property
     def train_s(self) -> float | None:
         """Seconds of training; None before the end."""
-        return self.run.summary.get("train_s")
+        seconds = self.run.summary.get("train_s")
+        return float(seconds) if is_number(seconds) else None
 
     def setting(self) -> dict[str, str]:
         """What all trials of one setting have in common, by dotted key."""
-        return {key: repr(value) for key, value in self.settings.items() if _counts(key)}
+        return {key: canonical(value) for key, value in self.settings.items() if _counts(key)}
 
 
 def _counts(key: str) -> bool:
     return key.split(".")[0] not in OWN_KEYS and key not in OWN_DOTTED_KEYS
 
 
-def is_of_this_project(run: Run) -> bool:
-    """Whether a run says what it learned, by which rule and with which seed."""
-    return all(key in run.config for key in ("task", "rule", "seed"))
+def canonical(value: Any) -> str:
+    """A value written out so that equal ones look alike: 1 as 1.0, which JSON does not tell apart."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(canonical, value))}]"
+    return repr(float(value)) if is_number(value) else repr(value)
 
 
 def result_of(run: Run) -> Result:
     """Read a run's numbers."""
-    rows = _rows_by_step(run.history)
-    settings = dict(flatten(run.config))
-    measure = measure_of(settings["task"], settings.get("readout") or "first")
-    names = sorted({name for row in rows for name in row if name.startswith(("val/", "train/"))})
-    curves = {name: _curve(rows, name) for name in names if "/class" not in name and not name.endswith("_step")}
-    best, test = best_validation(rows, measure), _of_split("test", run.summary)
+    measure = measure_of(_has_labels(run), run.settings.get("readout") or "first")
+    names = sorted({name for row in run.rows for name in row if name.startswith(("val/", "train/"))})
+    curves = {name: _curve(run.rows, name) for name in names if "/class" not in name and not name.endswith("_step")}
+    best, test = best_validation(run.rows, measure), of_split("test", run.summary)
     for values, prefix in ((curves, "val/"), (curves, "train/"), (best, ""), (test, "")):
         _add_own_accuracy(values, prefix, measure)
-    return Result(run, settings, measure, curves, best, test)
+    return Result(run, run.settings, measure, curves, best, test)
+
+
+def _has_labels(run: Run) -> bool:
+    """Whether the task is a classification; of a task that is not known here, whether accuracies were logged."""
+    task = dict(TASKS).get(run.settings["task"])
+    return task.has_labels if task else any(name.startswith("val/accuracy") for row in run.rows for name in row)
 
 
 def _add_own_accuracy(values: dict[str, Any], prefix: str, measure: Measure) -> None:
@@ -128,26 +132,9 @@ def _add_own_accuracy(values: dict[str, Any], prefix: str, measure: Measure) -> 
         values[f"{prefix}accuracy"] = values[f"{prefix}{measure.name}"]
 
 
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Nested settings by dotted key."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _rows_by_step(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for each step, in order."""
-    rows: dict[int, dict[str, Any]] = {}
-    for row in history:
-        rows.setdefault(row.get(STEP, -1), {}).update(row)
-    return [rows[step] for step in sorted(rows)]
-
-
-def _curve(rows: list[dict[str, Any]], name: str) -> list[Point]:
+def _curve(rows: list[Row], name: str) -> list[Point]:
     """The values of a metric over epochs trained; the k-th of n values in an epoch stands at its k/n."""
-    logged = [(row["epoch"], row[name]) for row in rows if "epoch" in row and _is_number(row.get(name))]
+    logged = [(int(row["epoch"]), row[name]) for row in rows if "epoch" in row and is_number(row.get(name))]
     per_epoch, seen, points = Counter(epoch for epoch, _ in logged), Counter(), []
     for epoch, value in logged:
         seen[epoch] += 1
@@ -155,29 +142,10 @@ def _curve(rows: list[dict[str, Any]], name: str) -> list[Point]:
     return points
 
 
-def best_validation(rows: Iterable[dict[str, Any]], measure: Measure) -> dict[str, float]:
-    """The validation metrics of the first row with the best value, without ``val/``; empty without validation.
-
-    Args:
-        rows: logged rows in order, with ``epoch`` and ``val/…``.
-        measure: what is compared.
-    """
-    best: dict[str, Any] = {}
-    for row in rows:
-        value = row.get(f"val/{measure.name}")
-        if _is_number(value) and (not best or measure.better(value, best[f"val/{measure.name}"])):
-            best = row
-    return _of_split("val", best) | ({"epoch": best["epoch"] + 1} if best else {})
-
-
-def _of_split(split: str, values: Mapping[str, Any]) -> dict[str, float]:
+def of_split(split: str, values: Mapping[str, Any]) -> dict[str, float]:
     """The numbers of a split, without its name."""
     prefix = f"{split}/"
-    return {k.removeprefix(prefix): float(v) for k, v in values.items() if k.startswith(prefix) and _is_number(v)}
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return {k.removeprefix(prefix): float(v) for k, v in values.items() if k.startswith(prefix) and is_number(v)}
 
 
 def thin(points: list[Any], most: int = CURVE_POINTS) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Write docs/RESULTS.md: ``python -m app.report results [-o FILE] [--experiments FILE] [--findings FILE]``.
+"""Write docs/RESULTS.md: ``python -m app.report results [out=FILE] [experiments=FILE] [findings=FILE]``.
 
 Every experiment of the experiments file becomes a section: the command, the seeds, the code that ran it, mean ± std of
 what came out, and the published figures beside. Findings are written by hand in a file of their own, which becomes the
@@ -12,35 +12,38 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from .. import markdown as md
+from ..arguments import read_arguments, wants_help
 from ..errors import UserError
-from .cli import Parser, read_results, write
+from ..runs import find_runs
+from .cli import read_results, write
 from .experiments import Experiment, published, read_experiments
-from .groups import Group, group
-from .intervals import CONFIDENCE, fold_means, t_interval, wilson_interval
-from .tables import COLUMNS, MISSING, markdown_table, trials, written
+from .groups import Group, group, is_tie, spread
+from .intervals import CONFIDENCE, fold_means, wilson_interval
+from .tables import COLUMNS, MISSING, code, has_versions, remarks, trials, written
 
 TOGETHER = ("accuracy_first", "accuracy_count")
 """Left out of the tables, which show the accuracy by the setting's own readout and say which that is."""
 HEAD = """# Results
 
 Written by `python -m app.report results` from the stored runs; do not edit (findings: [{findings}]({findings})). Mean ±
-standard deviation over finished trials. Validation numbers are those of each trial's best epoch by validation, test
-numbers belong to that epoch; the test split was read once in each run. Accuracy is by the setting's readout: the class
-that fires first, or the one that fires most (count). Decision spikes: spikes of all non-input neurons until the first
-output spike; spikes per sample: in the whole window. A setting is named after what tells it from others of its rule;
-values that most of them share are left out.
+standard deviation over finished trials [95 % interval of the mean, Student's t]. Validation numbers are those of each
+trial's best epoch by validation, test numbers belong to that epoch; the test split was read once in each run. Accuracy
+is by the setting's readout: the class that fires first, or the one that fires most (count). Decision spikes: spikes of
+all non-input neurons until the first output spike; spikes per sample: in the whole window. A setting is named after
+what tells it from others of its rule; values that most of them share are left out.
 """
 
 
 def main(argv: list[str]) -> int:
     """Read the runs of all experiments and write the page."""
-    parser = Parser("app.report results", __doc__)
-    parser.add_argument("-o", "--out", default="docs/RESULTS.md", help="the file to write")
-    parser.add_argument("--experiments", default="docs/experiments.yaml", help="what is shown")
-    parser.add_argument("--findings", default="docs/FINDINGS.md", help="what was written by hand")
-    arguments = parser.parse_args(argv)
-    experiments, out = read_experiments(Path(arguments.experiments)), Path(arguments.out)
-    write(out, results_text(experiments, Path(arguments.findings), out))
+    if wants_help(argv):
+        print(__doc__)
+        return 0
+    usual = {"out": "docs/RESULTS.md", "experiments": "docs/experiments.yaml", "findings": "docs/FINDINGS.md"}
+    given = usual | read_arguments(argv, keys=usual).values
+    experiments, out = read_experiments(Path(given["experiments"])), Path(given["out"])
+    write(out, results_text(experiments, Path(given["findings"]), out))
     run = sum(map(_has_runs, experiments))
     print(f"{out}: {run} of {len(experiments)} experiments; the others have no runs here")
     return 0
@@ -68,7 +71,7 @@ def results_text(experiments: Sequence[Experiment], findings: Path, out: Path) -
 
 
 def _has_runs(experiment: Experiment) -> bool:
-    return any(experiment.folder.rglob("run-*.wandb"))
+    return experiment.folder.is_dir() and bool(find_runs(experiment.folder)[0])
 
 
 def _code(experiment: Experiment) -> str:
@@ -89,10 +92,12 @@ def _section(experiment: Experiment, base: Path, groups: Sequence[Group]) -> str
 def _origin(groups: Sequence[Group]) -> str:
     results = [result for one in groups for result in one.finished]
     seeds = sorted({result.seed for result in results})
-    versions = sorted({str(result.settings.get("code_version", "unknown")) for result in results})
+    versions = sorted({result.run.code_version or "unknown" for result in results})
     unfinished = sum(one.unfinished for one in groups)
     left_out = f"; {unfinished} unfinished" if unfinished else ""
-    return f"{len(results)} finished runs{left_out}; seeds {_ranges(seeds)}; code {', '.join(versions) or MISSING}."
+    origin = f"{len(results)} finished runs{left_out}; seeds {_ranges(seeds)}; code {', '.join(versions) or MISSING}."
+    noted = "".join(f"\n- {md.cell(remark)}" for remark in remarks(groups))
+    return origin + (f"\n{noted}" if noted else "")
 
 
 def _ranges(numbers: Sequence[int]) -> str:
@@ -112,15 +117,17 @@ def _table(experiment: Experiment, groups: Sequence[Group]) -> str:
     if any(c.name == "accuracy" for c in columns):
         columns = [c for c in columns if c.name != "loss"]
     has_published = any(_published(experiment, one) for one in groups)
-    heading = ["setting", "readout", "trials", *(c.title for c in columns), *(["published"] if has_published else [])]
+    is_mixed = has_versions(groups)
+    more = [*(["code"] if is_mixed else []), *(["published"] if has_published else [])]
+    heading = ["setting", "readout", "trials", *(c.title for c in columns), *more]
     rows = []
     for one in groups:
         cells = [MISSING if c.split == "test" and one not in chosen else written(one, c) for c in columns]
-        label = f"**{one.label}** (chosen)" if experiment.choose and one in chosen else one.label
+        label = f"**{one.label}** ({_choice(one, chosen)})" if experiment.choose and one in chosen else one.label
         beside = ["; ".join(_published(experiment, one)) or MISSING] if has_published else []
-        rows.append([label, _readout(one), trials(one), *cells, *beside])
+        rows.append([label, _readout(one), trials(one), *cells, *code(one, is_mixed), *beside])
     note = "\nChosen: best mean validation of its rule; test numbers are shown for the chosen alone.\n"
-    return markdown_table(heading, rows) + (note if experiment.choose else "")
+    return md.table(heading, rows) + (note if experiment.choose else "")
 
 
 def _readout(one: Group) -> str:
@@ -128,12 +135,19 @@ def _readout(one: Group) -> str:
 
 
 def _chosen(groups: Sequence[Group]) -> list[Group]:
-    """The first complete setting of each task and rule: groups come sorted by validation."""
-    best: dict[tuple[str, str], Group] = {}
+    """The complete settings of each task and rule that no other beats: groups come sorted by validation."""
+    best: dict[tuple[str, str], list[Group]] = {}
     for one in groups:
         if one.finished and not one.unfinished:
-            best.setdefault((one.task, one.rule), one)
-    return list(best.values())
+            ahead = best.setdefault((one.task, one.rule), [one])
+            if one is not ahead[0] and is_tie(ahead[0], one):
+                ahead.append(one)
+    return [one for tied in best.values() for one in tied]
+
+
+def _choice(one: Group, chosen: Sequence[Group]) -> str:
+    tied = sum((other.task, other.rule) == (one.task, one.rule) for other in chosen)
+    return "chosen" if tied == 1 else f"tie of {tied}"
 
 
 def _matches(one: Group, settings: dict) -> bool:
@@ -167,7 +181,8 @@ def _folds(experiment: Experiment, groups: Sequence[Group]) -> list[str]:
     for one in groups:
         means = fold_means(one.finished, "accuracy")
         if len(means) > 1:
-            mean, interval = sum(means) / len(means), _shares(t_interval(means))
+            over = spread(means)
+            mean, interval = over.mean, _shares(over.interval)
             line = f"{one.label}, cross-validation over {len(means)} folds: mean test accuracy {100 * mean:.2f} %; "
             line += f"{CONFIDENCE:.0%} interval {interval} (Student's t over the folds' means)"
             if experiment.recordings:

@@ -1,4 +1,4 @@
-"""Spike-train matching in a picture: ``python -m app.report spike-trains RUNS… [-o docs/spike_trains.md]``.
+"""Spike-train matching in a picture: ``python -m app.report spike-trains RUNS… [out=docs/spike_trains.md]``.
 
 For each rule, the setting with the best validation: loss over training, mean and standard deviation over trials, and
 the spikes of one trial beside its target. Writes a Markdown file with a table, and the picture beside it (.png).
@@ -11,11 +11,13 @@ from pathlib import Path
 
 from torch import Tensor
 
+from .. import markdown as md
+from ..arguments import read_arguments, wants_help
 from ..errors import UserError
-from .cli import Parser, read_results, write
+from .cli import read_results, write
 from .groups import Group, Spread, group, spread
 from .results import Result, thin
-from .tables import markdown_table, percent, short
+from .tables import percent, short
 
 TASK = "spike_trains"
 WINDOW_STEPS = 2
@@ -25,14 +27,14 @@ POINTS = 400
 
 def main(argv: list[str]) -> int:
     """Read the runs, rebuild their networks, write table and picture."""
-    parser = Parser("app.report spike-trains", __doc__)
-    parser.add_argument("runs", nargs="+", metavar="RUNS", help="folders of stored runs")
-    parser.add_argument("-o", "--out", default="docs/spike_trains.md", help="the Markdown file to write")
-    arguments = parser.parse_args(argv)
-    out = Path(arguments.out)
+    if wants_help(argv):
+        print(__doc__)
+        return 0
+    given = read_arguments(argv, keys=["out"], words="RUNS")
+    out = Path(given.values.get("out", "docs/spike_trains.md"))
     if out.suffix != ".md":
-        raise UserError(f"-o {out}: the name must end with .md; the picture gets the same name with .png")
-    groups = _best(group(result for result in read_results(arguments.runs) if result.task == TASK), arguments.runs)
+        raise UserError(f"out={out}: the name must end with .md; the picture gets the same name with .png")
+    groups = _best(group(result for result in read_results(given.words) if result.task == TASK), given.words)
     trains = {one.rule: [matched(result) for result in one.finished] for one in groups}
     write(out, _text(groups, trains, out.with_suffix(".png").name))
     _draw(groups, trains, out.with_suffix(".png"))
@@ -61,9 +63,9 @@ def matched(result: Result) -> tuple[Tensor, Tensor]:
 
     from ..training.trained import load_trained
 
-    folder = next((p for p in Path(result.run.sources[-1]).parents if (p / "checkpoints").is_dir()), None)
-    if folder is None:
-        raise UserError(f"{result.run.name}: its checkpoint is not beside its log; give the folder of the runs")
+    folder = Path(result.run.source)
+    if not (folder / "checkpoints").is_dir():
+        raise UserError(f"{result.run.name}: there is no checkpoint in {folder}; give the folder of the runs")
     trained = load_trained(folder, [])
     trained.data.setup("fit")
     batch = trained.data.val_set.__getitems__([0])
@@ -77,7 +79,7 @@ def _text(groups: Sequence[Group], trains: dict[str, list[tuple[Tensor, Tensor]]
     return (
         "Target spikes that the best network by validation fires at the very step, or near it, or misses, and spikes "
         "that have no target, as shares of the target spikes; mean ± standard deviation over trials.\n\n"
-        f"{markdown_table(heading, rows)}\n"
+        f"{md.table(heading, rows)}\n"
         f"![loss curves and matched rasters of {', '.join(one.rule for one in groups)}]({picture})\n"
     )
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
 
+from .. import markdown as md
+from ..config.help import value_text
+from ..runs import is_number
 from .groups import Group, Spread
+from .intervals import CONFIDENCE
 from .results import Result
 
 
@@ -23,15 +28,17 @@ class Column(NamedTuple):
 
 
 def percent(value: Spread) -> str:
-    """Shares, as 97.83 ± 0.12 %."""
-    return f"{_pair(100 * value.mean, 100 * value.std, 2)} %"
+    """Shares, as 97.83 ± 0.12 % [97.53, 98.13]: standard deviation and interval of the mean, within 0 and 100 %."""
+    low, high = (100 * min(max(end, 0.0), 1.0) for end in value.interval)
+    return f"{_pair(100 * value.mean, 100 * value.std, 2)} %{_interval(low, high, 2, value)}"
 
 
 def short(value: Spread) -> str:
-    """Numbers of which four digits of the mean count: 0.01234 ± 0.00005, 12.34 ± 0.70, 6536 ± 120."""
+    """Numbers of which four digits of the mean count: 0.01234 ± 0.00005, 12.34 ± 0.70, 6536 ± 120; with interval."""
     size = abs(value.mean)
-    digits = 3 - math.floor(math.log10(size)) if 0 < size < math.inf else 0
-    return _pair(value.mean, value.std, max(digits, 0))
+    digits = max(3 - math.floor(math.log10(size)) if 0 < size < math.inf else 0, 0)
+    low, high = value.interval  # of what is counted or measured here, nothing is less than 0
+    return _pair(value.mean, value.std, digits) + _interval(max(low, 0.0), high, digits, value)
 
 
 def whole(value: Spread) -> str:
@@ -41,6 +48,10 @@ def whole(value: Spread) -> str:
 
 def _pair(mean: float, std: float, digits: int) -> str:
     return f"{mean:.{digits}f}" + ("" if math.isnan(std) else f" ± {std:.{digits}f}")
+
+
+def _interval(low: float, high: float, digits: int, value: Spread) -> str:
+    return "" if math.isnan(value.interval[0]) else f" [{low:.{digits}f}, {high:.{digits}f}]"
 
 
 def one(value: float) -> Spread:
@@ -61,8 +72,11 @@ COLUMNS = (
     Column("best epoch", "val", "epoch", whole),
 )
 MISSING = "–"
+FEW = 5
+"""So many remarks are shown at once; more are folded."""
 NOTE = (
-    "Mean ± standard deviation over finished trials. Test numbers belong to the epoch that validation chose; accuracy "
+    f"Mean ± standard deviation over finished trials [{CONFIDENCE:.0%} interval of the mean, Student's t]. "
+    "Test numbers belong to the epoch that validation chose; accuracy "
     "is by the setting's readout; spikes and time to the first output spike (in steps) are those of the test split. "
     "A setting's name leaves out what most settings of its rule share."
 )
@@ -75,8 +89,21 @@ def written(group: Group, column: Column) -> str:
 
 
 def trials(group: Group) -> str:
-    """How many trials there are: 3, or 3 (+1 unfinished)."""
-    return f"{len(group.finished)}" + (f" (+{group.unfinished} unfinished)" if group.unfinished else "")
+    """How many trials there are: 3, or 3 (+1 unfinished, 2 repeated, 2 code versions)."""
+    states = Counter(result.run.state for result in group.results if not result.finished)
+    more = [f"+{n} {state}" for state, n in sorted(states.items())]
+    more += [f"{len(group.repeats)} repeated"] if group.repeats else []
+    more += [f"{len(group.code_versions)} code versions"] if len(group.code_versions) > 1 else []
+    return f"{len(group.finished)}" + (f" ({', '.join(more)})" if more else "")
+
+
+def remarks(groups: Sequence[Group]) -> list[str]:
+    """What a reader must know before the numbers are believed, a sentence each."""
+    found = [remark for group in groups for remark in group.remarks]
+    versions = {version for group in groups for version in group.code_versions}
+    if len(versions) > 1:
+        found.insert(0, f"The runs were made by {len(versions)} versions of the code: {', '.join(sorted(versions))}")
+    return found
 
 
 def markdown(groups: Sequence[Group]) -> str:
@@ -84,17 +111,22 @@ def markdown(groups: Sequence[Group]) -> str:
     parts = []
     for task in dict.fromkeys(group.task for group in groups):
         rows = [group for group in groups if group.task == task]
-        columns = measured(rows)
-        lines = [[g.label, trials(g), *(written(g, c) for c in columns)] for g in rows]
-        table = markdown_table(["setting", "trials", *(c.title for c in columns)], lines)
-        parts.append(f"## {task}\n\n{table}")
-    return "\n".join([*parts, f"{NOTE}\n"])
+        columns, is_mixed = measured(rows), has_versions(rows)
+        heading = ["setting", "trials", *(c.title for c in columns), *(["code"] if is_mixed else [])]
+        lines = [[g.label, trials(g), *(written(g, c) for c in columns), *code(g, is_mixed)] for g in rows]
+        parts.append(f"## {task}\n\n{md.table(heading, lines)}")
+    noted = "".join(f"- {md.cell(remark)}\n" for remark in remarks(groups))
+    return "\n".join([*parts, *([noted] if noted else []), f"{NOTE}\n"])
 
 
-def markdown_table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is text and whose others are numbers."""
-    lines = [heading, ["---", *["---:"] * (len(heading) - 1)], *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
+def has_versions(groups: Sequence[Group]) -> bool:
+    """Whether different code made the runs of a table, which then says in every row which did."""
+    return len({version for group in groups for version in group.code_versions}) > 1
+
+
+def code(group: Group, is_shown: bool = True) -> list[str]:
+    """The cell with the code that made the trials."""
+    return [", ".join(group.code_versions) or MISSING] if is_shown else []
 
 
 def measured(groups: Sequence[Group]) -> list[Column]:
@@ -105,16 +137,36 @@ def measured(groups: Sequence[Group]) -> list[Column]:
 
 
 def csv_text(groups: Sequence[Group]) -> str:
-    """One row for each setting: mean, standard deviation and number of trials of every metric, in full precision."""
+    """One row for each setting, in full precision: mean, standard deviation, interval and number of every metric."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     names = [f"{c.split}/{c.name}" for c in COLUMNS]
-    heading = [f"{name} {what}" for name in names for what in ("mean", "std")]
-    writer.writerow(["task", "rule", "setting", "finished", "unfinished", *heading])
+    heading = [f"{name} {what}" for name in names for what in ("mean", "std", "low", "high", "n")]
+    keys = differing(groups)
+    about = ["task", "rule", "setting", "finished", "unfinished", "repeated", "code", "data"]
+    writer.writerow(map(inert, [*about, *heading, *keys]))
     for g in groups:
-        numbers = [_cell(v) for c in COLUMNS for v in g.spread(c.split, c.name)[:2]]
-        writer.writerow([g.task, g.rule, g.label, len(g.finished), g.unfinished, *numbers])
+        spreads = [g.spread(c.split, c.name) for c in COLUMNS]
+        numbers = [n for v in spreads for n in (_cell(v.mean), _cell(v.std), *map(_cell, v.interval), v.n)]
+        own = [g.task, g.rule, g.label, len(g.finished), g.unfinished, len(g.repeats), *code(g), g.data or ""]
+        writer.writerow([*map(inert, own), *numbers, *(inert(setting_text(g, key)) for key in keys)])
     return file.getvalue()
+
+
+def differing(groups: Sequence[Group]) -> list[str]:
+    """The settings in which some groups differ, in the order in which they are declared."""
+    own = [group.results[0].setting() for group in groups]
+    return [k for k in dict.fromkeys(k for one in own for k in one) if len({one.get(k) for one in own}) > 1]
+
+
+def setting_text(group: Group, key: str) -> str:
+    """A setting as one would write it on the command line."""
+    return value_text(group.results[0].settings.get(key))
+
+
+def inert(value: object) -> object:
+    """A cell that no spreadsheet takes for a formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
 
 
 def _cell(value: float) -> str:
@@ -128,51 +180,77 @@ def settings_html(groups: Sequence[Group]) -> str:
 
 def _task_html(task: str, groups: Sequence[Group]) -> str:
     rows = [(index, group) for index, group in enumerate(groups) if group.task == task]
-    columns = measured([group for _, group in rows])
-    titles = "".join(f'<th scope="col">{escape(c.title)}</th>' for c in columns)
-    body = "\n".join(_setting_html(index, group, columns) for index, group in rows)
+    own = [group for _, group in rows]
+    columns, keys = measured(own), [key for key in differing(own) if key != "rule"]
+    titles = ["trials", *keys, *(c.title for c in columns), *(["code"] if has_versions(own) else [])]
+    heading = "".join(f'<th scope="col">{escape(title)}</th>' for title in ("setting", *titles))
+    body = "\n".join(_setting_html(index, group, columns, keys, has_versions(own)) for index, group in rows)
     return (
-        f'<table class="cards" data-task="{escape(task)}"><caption>{escape(task)}</caption><thead><tr>'
-        f'<th scope="col">setting</th><th scope="col">trials</th>{titles}</tr></thead>\n<tbody>{body}</tbody></table>'
+        f'<table class="cards sortable" data-task="{escape(task)}"><caption>{escape(task)}</caption><thead><tr>'
+        f"{heading}</tr></thead>\n<tbody>{body}</tbody></table>"
     )
 
 
-def _setting_html(index: int, group: Group, columns: Sequence[Column]) -> str:
-    cells = "".join(_cell_html(c.title, written(group, c)) for c in columns)
+def _setting_html(index: int, group: Group, columns: Sequence[Column], keys: Sequence[str], is_mixed: bool) -> str:
+    cells = _cell_html("trials", trials(group), len(group.finished))
+    cells += "".join(_cell_html(key, setting_text(group, key), group.results[0].settings.get(key)) for key in keys)
+    cells += "".join(_cell_html(c.title, written(group, c), group.spread(c.split, c.name).mean) for c in columns)
+    cells += "".join(_cell_html("code", text) for text in code(group, is_mixed))
+    words = " ".join(f"{key}={setting_text(group, key)}" for key in keys)
     return (
-        f'<tr data-group="{index}" data-rule="{escape(group.rule)}"><th scope="row"><label>'
-        f'<input type="checkbox" name="group" value="{index}"><svg class="mark" aria-hidden="true"></svg>'
-        f"{escape(group.label)}</label></th>{_cell_html('trials', trials(group))}{cells}</tr>"
+        f'<tr data-group="{index}" data-rule="{escape(group.rule)}" data-words="{escape(words)}"><th scope="row">'
+        f'<label><input type="checkbox" name="group" value="{index}"><svg class="mark" aria-hidden="true"></svg>'
+        f"{escape(group.label)}</label></th>{cells}</tr>"
     )
 
 
-def _cell_html(title: str, cell: str) -> str:
+def _cell_html(title: str, cell: str, value: object = None) -> str:
+    """A cell; ``value`` is the number that it is sorted by."""
     missing = ' class="missing"' if cell == MISSING else ""
-    return f'<td data-title="{escape(title)}"{missing}>{cell}</td>'
+    number = f' data-value="{value:.17g}"' if is_number(value) and math.isfinite(value) else ""
+    text, bracket, interval = escape(cell).partition(" [")
+    small = f" <small>{bracket.strip()}{interval}</small>" if number and interval else f"{bracket}{interval}"
+    return f'<td data-title="{escape(title)}"{missing}{number}>{text}{small}</td>'
+
+
+def remarks_html(groups: Sequence[Group]) -> str:
+    """What a reader must know before the numbers are believed, as a list; empty if there is nothing."""
+    found = remarks(groups)
+    if not found:
+        return ""
+    items = "".join(f"<li>{escape(remark)}</li>" for remark in found)
+    return (
+        f'<details class="notice" open><summary>{len(found)} remarks on these runs</summary><ul>{items}</ul></details>'
+    )
 
 
 def runs_html(groups: Sequence[Group]) -> str:
-    """Rows of the list of runs."""
-    pairs = [(index, result) for index, group in enumerate(groups) for result in group.results]
-    return "\n".join(_run_html(row, index, result) for row, (index, result) in enumerate(pairs))
+    """Rows of the list of runs; repeated ones have no number, as nothing of them is drawn."""
+    lines, row = [], 0
+    for index, group in enumerate(groups):
+        for result in group.results:
+            lines.append(_run_html(row, index, group, result, result.run.state))
+            row += 1
+        lines += [_run_html(None, index, group, result, "repeated") for result, _ in group.repeats]
+    return "\n".join(lines)
 
 
-def _run_html(row: int, index: int, result: Result) -> str:
-    name, state = result.measure.name, result.run.state
-    cells = {
-        "state": f'<span class="state {state}">{state}</span>',
-        "seed": str(result.seed),
-        "epochs": f"{result.epochs:g}",
-        "validation": _of(result.best, name),
-        "spikes": _of(result.test, "decision_spikes"),
-        "training": f"{result.train_s:.0f} s" if result.train_s else MISSING,
-        "code": escape(str(result.settings.get("code_version", MISSING))),
-    }
-    body = "".join(_cell_html(title, cell) for title, cell in cells.items())
+def _run_html(row: int | None, index: int, group: Group, result: Result, state: str) -> str:
+    name, seconds = result.measure.name, result.train_s
+    cells = [
+        _cell_html("setting", group.label),
+        f'<td data-title="state"><span class="state {state}">{state}</span></td>',
+        _cell_html("seed", str(result.seed), result.seed),
+        _cell_html("epochs", f"{result.epochs:g}", result.epochs),
+        _cell_html("validation", _of(result.best, name), result.best.get(name)),
+        _cell_html("spikes", _of(result.test, "decision_spikes"), result.test.get("decision_spikes")),
+        _cell_html("training", f"{seconds:.0f} s" if seconds else MISSING, seconds),
+        _cell_html("code", result.run.code_version or MISSING),
+    ]
+    box = "" if row is None else f'<input type="checkbox" name="run" value="{row}">'
     return (
         f'<tr data-group="{index}" data-task="{escape(result.task)}" data-rule="{escape(result.rule)}"><th scope="row">'
-        f'<label><input type="checkbox" name="run" value="{row}">{escape(result.run.name or result.run.id)}</label>'
-        f"</th>{body}</tr>"
+        f'<label title="{escape(result.run.source)}">{box}{escape(result.run.name)}</label></th>{"".join(cells)}</tr>'
     )
 
 

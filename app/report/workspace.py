@@ -1,4 +1,4 @@
-"""The comparison as a W&B workspace: ``python -m app.report workspace ENTITY/PROJECT [--task mnist]``.
+"""The comparison as a W&B workspace: ``python -m app.report workspace ENTITY/PROJECT [task=mnist] [readout=count]``.
 
 Runs are grouped by rule: learning curves with mean and standard deviation, accuracy against spikes, spikes and silence
 of each layer, settings side by side. Needs ``pip install wandb-workspaces`` (0.4.13 was used) and ``wandb login``; it
@@ -7,11 +7,10 @@ is no dependency of this project. ``--dry-run`` builds the workspace, which chec
 
 from __future__ import annotations
 
-from argparse import Namespace
 from typing import Any
 
+from ..arguments import read_arguments, wants_help
 from ..errors import UserError
-from .cli import Parser
 
 LAYERS = 2
 LAYER_METRICS = ("spikes_per_sample", "silent_share", "dead_share")
@@ -19,30 +18,28 @@ LAYER_METRICS = ("spikes_per_sample", "silent_share", "dead_share")
 
 def main(argv: list[str]) -> int:
     """Build the workspace and save it on the server."""
-    arguments = _arguments(argv)
-    workspace = build(*arguments.project.split("/"), arguments.task, f"accuracy_{arguments.readout}")
+    if wants_help(argv):
+        print(__doc__)
+        return 0
+    given = read_arguments(argv, keys=("task", "readout"), flags=["dry-run"], words="ENTITY/PROJECT")
+    task, readout = given.values.get("task", "mnist"), given.values.get("readout", "first")
+    if len(given.words) != 1 or given.words[0].count("/") != 1:
+        raise UserError(f"{' '.join(given.words) or 'nothing'}: give ENTITY/PROJECT, for example your-team/antlr-snn")
+    if readout not in ("first", "count"):
+        raise UserError(f"readout={readout} must be first or count")
+    (project,) = given.words
+    entity, _, name = project.partition("/")
+    workspace = build(entity, name, task, f"accuracy_{readout}")
     panels = sum(len(section.panels) for section in workspace.sections)
-    if arguments.dry_run:
+    if "dry-run" in given.flags:
         print(f"{workspace.name}: {len(workspace.sections)} sections, {panels} panels; nothing was sent")
         return 0
     try:
         workspace.save()
     except Exception as error:  # the client raises errors of its own, of requests and of the transport
-        raise UserError(f"{arguments.project} cannot be written ({error}); check the name and 'wandb login'") from None
+        raise UserError(f"{project} cannot be written ({error}); check the name and 'wandb login'") from None
     print(workspace.url)
     return 0
-
-
-def _arguments(argv: list[str]) -> Namespace:
-    parser = Parser("app.report workspace", __doc__)
-    parser.add_argument("project", metavar="ENTITY/PROJECT", help="where the runs are")
-    parser.add_argument("--task", default="mnist", help="runs of which task are shown")
-    parser.add_argument("--readout", choices=("first", "count"), default="first", help="the accuracy that is drawn")
-    parser.add_argument("--dry-run", action="store_true", help="build it, send nothing")
-    arguments = parser.parse_args(argv)
-    if arguments.project.count("/") != 1:
-        raise UserError(f"{arguments.project}: give ENTITY/PROJECT, for example your-team/antlr-snn")
-    return arguments
 
 
 def build(entity: str, project: str, task: str, accuracy: str) -> Any:

@@ -14,8 +14,8 @@ alone.
   trials=N                   runs of each option (default 1)
   jobs=N                     runs at the same time (default: one for each core); they share the cores
   out=FOLDER                 the sweep's folder: runs, logs/, command.txt, results.csv, results.json
+  wandb_sweep=FILE           write the grid for 'wandb sweep FILE' and 'wandb agent', run nothing
   --dry-run                  list the commands, run nothing
-  --write-wandb-sweep FILE   write the grid for 'wandb sweep FILE' and 'wandb agent', run nothing
 """
 
 from __future__ import annotations
@@ -25,27 +25,28 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..arguments import wants_help
 from ..errors import Interrupted, UserError, run_command
 from ..report.experiments import COMMAND
 from ..report.tables import one as one_value
+from ..runs import CONFIG
 from .outcome import NAMES, choose, measure, outcomes, store, table, validated, written
 from .plan import Plan, Trial, read_plan
-from .run import Finished, command, cores, is_finished, log_of, run_all, sole
+from .run import Finished, command, cores, is_damaged, is_finished, log_of, run_all, set_aside, sole, stored
 
-WRITE = "--write-wandb-sweep"
 DRY_RUN = "--dry-run"
 
 
 def main(argv: list[str]) -> int:
     """Run what is left of a sweep and choose; 1 if a run failed."""
-    if "--help" in argv or "-h" in argv:
+    if wants_help(argv):
         print(__doc__)
         return 0
-    arguments, file = _take_file(argv)
+    arguments = list(argv)
     is_dry = DRY_RUN in arguments
     plan = read_plan(argument for argument in arguments if argument != DRY_RUN)
-    if file is not None:
-        return _write(plan, file)
+    if plan.wandb_sweep:
+        return _write(plan, Path(plan.wandb_sweep))
     trials = plan.trials()
     if is_dry:
         print("\n".join(shlex.join(command(trial)) for trial in trials if not is_finished(trial)))
@@ -58,20 +59,6 @@ def main(argv: list[str]) -> int:
         ) from None
 
 
-def _take_file(argv: Sequence[str]) -> tuple[list[str], Path | None]:
-    """The arguments without ``--write-wandb-sweep FILE``, and the file."""
-    rest = list(argv)
-    for position, argument in enumerate(argv):
-        name, equals, value = argument.partition("=")
-        if name == WRITE:
-            value = value if equals else rest.pop(position + 1) if position + 1 < len(rest) else ""
-            if not value or "=" in value:
-                raise UserError(f"{WRITE} needs the name of a file, for example {WRITE} sweep.yaml")
-            del rest[position]
-            return rest, Path(value)
-    return rest, None
-
-
 def _write(plan: Plan, file: Path) -> int:
     from .wandb_file import sweep_file
 
@@ -79,7 +66,7 @@ def _write(plan: Plan, file: Path) -> int:
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise UserError(f"{WRITE} {file} cannot be written: {error.strerror}") from None
+        raise UserError(f"wandb_sweep={file} cannot be written: {error.strerror}") from None
     print(f"{file}: {len(plan.trials())} runs; 'wandb sweep {file}', then 'wandb agent ID' anywhere")
     return 0
 
@@ -93,6 +80,9 @@ def _run(plan: Plan, trials: Sequence[Trial], line: str) -> int:
         )
     print(_heading(plan, trials, left, jobs), flush=True)
     with sole(plan.out) as lock:
+        for trial in filter(is_damaged, left):
+            reasons = "; ".join(found.troubles) if (found := stored(trial)) else CONFIG
+            print(f"{trial.label}: damaged ({reasons}); moved to {set_aside(trial)}, to be run again", flush=True)
         (plan.out / COMMAND).write_text(f"{line}\n", encoding="utf-8")
         finished = run_all(left, jobs, lock, _Progress(len(trials), len(left), jobs))
         options = outcomes(trials)
@@ -108,8 +98,10 @@ def _run(plan: Plan, trials: Sequence[Trial], line: str) -> int:
 
 
 def _heading(plan: Plan, trials: Sequence[Trial], left: Sequence[Trial], jobs: int) -> str:
-    done, begun = len(trials) - len(left), sum((trial.out / "config.yaml").exists() for trial in left)
+    done, broken = len(trials) - len(left), sum(map(is_damaged, left))
+    begun = sum((trial.out / CONFIG).exists() for trial in left) - broken
     known = f"; {done} are finished already, {begun} go on from where they stopped" if done or begun else ""
+    known += f"; {broken} are damaged and are run again" if broken else ""
     grid = f"{len(plan.options)} options x {len(trials) // len(plan.options)} trials = {len(trials)} runs"
     return f"{plan.out}: {grid}, {jobs} at a time{known}"
 

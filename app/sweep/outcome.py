@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..best import Measure, best_validation, measure_of
 from ..report.groups import Spread, spread
-from ..report.results import Measure, best_validation, measure_of
-from ..report.tables import percent, short
+from ..report.results import of_split
+from ..report.tables import inert, percent, short
+from ..runs import Run
 from .plan import Option, Trial, label
-from .run import is_finished
+from .run import stored
 
 NAMES = {
     "accuracy_first": "accuracy by first spike",
@@ -75,52 +77,69 @@ def outcomes(trials: Sequence[Trial]) -> list[Outcome]:
 
 
 def _outcome(option: Option, trials: list[Trial]) -> Outcome:
-    finished = [trial for trial in trials if is_finished(trial)]
-    return Outcome(
-        option, trials, finished, measure(trials[0]), [validated(t) for t in finished], [_test(t) for t in finished]
-    )
+    runs = [(trial, run) for trial in trials if (run := stored(trial)) is not None and run.state == "finished"]
+    by = measure(trials[0])
+    best, test = ([read(run) for _, run in runs] for read in (lambda r: best_validation(r.rows, by), _test))
+    return Outcome(option, trials, [trial for trial, _ in runs], by, best, test)
 
 
 def measure(trial: Trial) -> Measure:
     """What the trial's best epoch, and the best option, is chosen by."""
-    return measure_of(trial.config.task, str(trial.config.readout))
+    return measure_of(trial.config.has_labels, str(trial.config.readout))
 
 
 def validated(trial: Trial) -> dict[str, float]:
-    """The validation metrics of a run's best epoch, from its ``metrics.csv``."""
-    with (trial.out / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        rows = [{key: float(text) for key, text in row.items() if text} for row in csv.DictReader(file)]
-    return best_validation(rows, measure(trial))
+    """The validation metrics of a run's best epoch; empty if they cannot be read."""
+    run = stored(trial)
+    return best_validation(run.rows, measure(trial)) if run is not None else {}
 
 
-def _test(trial: Trial) -> dict[str, float]:
-    summary = json.loads((trial.out / "summary.json").read_text(encoding="utf-8"))
-    return {key.removeprefix("test/"): value for key, value in summary.items() if key.startswith("test/")}
+def _test(run: Run) -> dict[str, float]:
+    return of_split("test", run.summary)
 
 
 def choose(options: Sequence[Outcome]) -> list[Outcome]:
-    """For each task and rule, the option with the best mean validation among those whose trials all finished."""
+    """For each task and rule, the option with the best mean validation among those whose trials all finished.
+
+    Of several that are equally good, the first in the order of the grid.
+    """
     chosen: dict[tuple[str, str], Outcome] = {}
     for one in options:
         if not one.is_complete or not one.validation.n:
             continue
         best = chosen.get(one.family)
-        if best is None or one.measure.better(one.validation.mean, best.validation.mean):
+        if best is None or (one.measure.better(one.validation.mean, best.validation.mean) and not is_tie(one, best)):
             chosen[one.family] = one
     return list(chosen.values())
+
+
+def is_tie(one: Outcome, other: Outcome) -> bool:
+    """Whether two options have the same mean validation, but for rounding."""
+    return math.isclose(one.validation.mean, other.validation.mean, rel_tol=1e-9)
+
+
+def tied(one: Outcome, options: Sequence[Outcome]) -> list[Outcome]:
+    """The other options that are as good as a chosen one, and might as well have been chosen."""
+    rivals = (other for other in options if other is not one and other.family == one.family and other.is_complete)
+    return [other for other in rivals if is_tie(one, other)]
 
 
 def table(options: Sequence[Outcome], chosen: Sequence[Outcome]) -> str:
     """The comparison on validation data, and the test numbers of what it chose."""
     width = max(len(label(one.option)) for one in options)
-    lines = [f"\nBest epoch on validation data, mean ± standard deviation over {len(options[0].trials)} trials"]
+    over = f"over {len(options[0].trials)} trials"
+    lines = [f"\nBest epoch on validation data, mean ± standard deviation [95 % interval] {over}"]
     for one in options:
         missing = "" if one.is_complete else f"  ({len(one.trials) - len(one.finished)} unfinished: cannot be chosen)"
         mark = "  <- chosen" if one in chosen else missing
         lines.append(f"  {label(one.option):{width}}  {NAMES[one.measure.name]} {_written(one)}{mark}")
     for one in chosen:
         task, rule = one.family
-        lines.append(f"\n{task}, {rule} rule: {label(one.option)} has the best validation; on test data it reaches")
+        if others := tied(one, options):
+            names = "; ".join(label(other.option) for other in others)
+            lines.append(f"\n{task}, {rule} rule: a tie of {label(one.option)}; {names}. The first one is taken")
+        have = "is the first of the best by validation" if others else "has the best validation"
+        lines.append(f"\n{task}, {rule} rule: {label(one.option)} {have}; on test data it reaches")
         lines += [f"  {NAMES[name]:36}{written(name, one.test_spread(name))}" for name in _tested(one)]
     return "\n".join(lines)
 
@@ -140,7 +159,7 @@ def _tested(one: Outcome) -> list[str]:
 
 def store(options: Sequence[Outcome], chosen: Sequence[Outcome], folder: Path) -> None:
     """Write ``results.csv`` and ``results.json``; test numbers of chosen options only."""
-    rows = [_row(one, one in chosen) for one in options]
+    rows = [_row(one, one in chosen, bool(one in chosen and tied(one, options))) for one in options]
     (folder / "results.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     flat = [row["option"] | row | row["test"] for row in rows]
     names = [
@@ -148,11 +167,11 @@ def store(options: Sequence[Outcome], chosen: Sequence[Outcome], folder: Path) -
     ]
     with (folder / "results.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, names, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(flat)
+        writer.writeheader()  # keys of settings, which are plain words
+        writer.writerows({key: inert(value) for key, value in row.items()} for row in flat)
 
 
-def _row(one: Outcome, is_chosen: bool) -> dict[str, Any]:
+def _row(one: Outcome, is_chosen: bool, is_tied: bool) -> dict[str, Any]:
     task, rule = one.family
     value = one.validation
     return {
@@ -164,7 +183,10 @@ def _row(one: Outcome, is_chosen: bool) -> dict[str, Any]:
         "measure": f"val/{one.measure.name}",
         "mean": _json(value.mean),
         "std": _json(value.std),
+        "low": _json(value.interval[0]),
+        "high": _json(value.interval[1]),
         "chosen": is_chosen,
+        "tie": is_tied,
         "test": _test_row(one) if is_chosen else {},
         "runs": [str(trial.out) for trial in one.trials],
     }

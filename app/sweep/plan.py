@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..config import Config, load_config
+from ..config.schema import keys, value_of
 from ..errors import UserError
+from ..runs import CONFIG, Unusable, read_run
 
-OWN = ("out", "trials", "jobs")
+OWN = ("out", "trials", "jobs", "wandb_sweep")
 REPEATS = ("data.fold",)
 """Keys whose values are trials of an option, as seeds are: nobody chooses among the parts of a cross-validation."""
 LONGEST_NAME = 100
@@ -57,6 +59,7 @@ class Plan:
         repeats: the values of keys that make trials, not options, such as the folds of a cross-validation.
         seeds: of the trials of each option.
         jobs: runs at the same time; None for as many as there are cores.
+        wandb_sweep: the file to write the grid to for W&B, instead of running it.
     """
 
     out: Path
@@ -65,6 +68,7 @@ class Plan:
     repeats: dict[str, tuple[str, ...]]
     seeds: tuple[int, ...]
     jobs: int | None
+    wandb_sweep: str | None = None
 
     @property
     def options(self) -> list[Option]:
@@ -109,7 +113,15 @@ def read_plan(arguments: Iterable[str]) -> Plan:
     fixed = {key: values[0] for key, values in given.items() if len(values) == 1}
     seeds = _seeds(start, own.get("trials"))
     jobs = _count("jobs", own["jobs"]) if "jobs" in own else None
-    return Plan(Path(own.get("out") or f"runs/sweeps/{_usual_name(given)}"), fixed, several, repeats, seeds, jobs)
+    return Plan(
+        Path(own.get("out") or f"runs/sweeps/{_usual_name(given)}"),
+        fixed,
+        several,
+        repeats,
+        seeds,
+        jobs,
+        own.get("wandb_sweep"),
+    )
 
 
 def _points(axes: dict[str, tuple[str, ...]]) -> list[Option]:
@@ -206,10 +218,11 @@ def _digest(option: Option) -> str:
 
 def _check_folder(trial: Trial) -> None:
     """Refuse a folder whose run has other settings: it would be taken for this one."""
-    stored_file = trial.out / "config.yaml"
-    if not stored_file.exists():
+    try:
+        read_run(trial.out)
+        stored = replace(load_config([f"config={trial.out / CONFIG}"]), ckpt=None)
+    except (Unusable, UserError):  # there is none, or none that can be read
         return
-    stored = replace(load_config([f"config={stored_file}"]), ckpt=None)
     if stored != trial.config:
         raise UserError(
             f"{trial.out} holds a run with other settings than this sweep's ({_difference(stored, trial.config)}); "
@@ -218,9 +231,6 @@ def _check_folder(trial: Trial) -> None:
 
 
 def _difference(stored: Config, wanted: Config) -> str:
-    from ..config import to_dict
-    from ..report.results import flatten
-
-    old, new = (dict(flatten(to_dict(config))) for config in (stored, wanted))
-    key = next(key for key in new if key not in ("config", "ckpt") and old[key] != new[key])
-    return f"{key}={old[key]} there, {new[key]} here"
+    pairs = {key: (value_of(stored, key), value_of(wanted, key)) for key in keys() if key not in ("config", "ckpt")}
+    key, (old, new) = next((key, pair) for key, pair in pairs.items() if pair[0] != pair[1] and key != "tracking.mode")
+    return f"{key}={old} there, {new} here"

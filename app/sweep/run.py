@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -13,9 +14,12 @@ from typing import NamedTuple
 
 from ..errors import UserError
 from ..lock import Busy, Lock
+from ..runs import CONFIG, Run, Unusable, read_run
 from .plan import Trial
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+DAMAGED = "damaged"
+"""In the sweep's folder: runs whose numbers cannot be read any more."""
 POLL_S = 0.1
 PATIENCE_S = 20.0
 """So long may interrupted runs take to write a checkpoint."""
@@ -34,14 +38,47 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def stored(trial: Trial) -> Run | None:
+    """What the run has left behind so far, in this session or before; None if it has not begun."""
+    try:
+        return read_run(trial.out)
+    except Unusable:
+        return None
+
+
 def is_finished(trial: Trial) -> bool:
-    """Whether the run came to its end, in this session or before."""
-    return (trial.out / "summary.json").exists()
+    """Whether the run came to its end, and its numbers can still be read."""
+    found = stored(trial)
+    return found is not None and found.state == "finished"
+
+
+def is_damaged(trial: Trial) -> bool:
+    """Whether the run came to its end, but its numbers cannot be read any more."""
+    found = stored(trial)
+    return os.path.lexists(trial.out / CONFIG) if found is None else found.state == "damaged"
+
+
+def set_aside(trial: Trial) -> Path:
+    """Move the folder of a damaged run away, so that it can be run again from its beginning.
+
+    Raises:
+        UserError: it cannot be moved.
+    """
+    place = trial.out.parent / DAMAGED
+    count = itertools.count(2)
+    try:
+        place.mkdir(exist_ok=True)
+        target = place / trial.out.name
+        while target.exists():
+            target = place / f"{trial.out.name}-{next(count)}"
+        return trial.out.rename(target)
+    except OSError as error:
+        raise UserError(f"{trial.out} is damaged and cannot be moved away ({error.strerror}); delete it") from None
 
 
 def command(trial: Trial) -> list[str]:
     """What runs the trial: anew, or going on with it if it was begun before."""
-    begun = (trial.out / "config.yaml").exists()
+    begun = (trial.out / CONFIG).exists()
     return [sys.executable, str(TRAIN), *trial.arguments, *(["ckpt=last"] if begun else [])]
 
 

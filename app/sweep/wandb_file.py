@@ -6,14 +6,18 @@ from typing import Any
 
 import yaml
 
-from ..report.results import measure_of
+from ..best import measure_of
 from .plan import Plan
 
 
 def sweep_file(plan: Plan) -> str:
-    """YAML for ``wandb sweep FILE``; every agent then runs ``train.py`` with ``key=value`` arguments."""
+    """YAML for ``wandb sweep FILE``; every agent then runs ``train.py`` with ``key=value`` arguments.
+
+    What is optimised is the best epoch by validation, as here, not the last. Each run's folder is named after W&B's id
+    (:func:`app.config.environment.agent_run`), so that agents may share a directory.
+    """
     config = plan.trials()[0].config
-    measure = measure_of(config.task, str(config.readout))
+    measure = measure_of(config.has_labels, str(config.readout))
     online = {"tracking.mode": "online", "trainer.enable_progress_bar": "false"}
     fixed = {key: {"value": _typed(value)} for key, value in (online | plan.fixed).items()}
     axes = {key: {"values": [_typed(value) for value in values]} for key, values in (plan.axes | plan.repeats).items()}
@@ -22,7 +26,7 @@ def sweep_file(plan: Plan) -> str:
         "program": "train.py",
         "name": plan.out.name,
         "method": "grid",
-        "metric": {"name": f"val/{measure.name}", "goal": "maximize" if measure.sign > 0 else "minimize"},
+        "metric": {"name": f"best/val/{measure.name}", "goal": "maximize" if measure.sign > 0 else "minimize"},
         "parameters": fixed | seeds | axes,
         "command": ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"],
     }

@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -158,6 +158,7 @@ class Run:
     metrics: MetricsFile
     stop: StopSignals
     wandb: tracking.RunLogger | None = None
+    origin: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -177,7 +178,8 @@ class Run:
             self.data.setup("fit")
             check_batches(self.trainer, self.data)
             check_room(self.data.num_workers)
-        with self.start.taken(self.trainer) as start:
+            self.origin = {"code": code_version(), "data": self.data.data_fingerprint()}
+        with self.start.taken(self.trainer, self.origin) as start:
             if start.out != self.start.out:
                 self._move(start)
             meet_when_started(self.trainer)
@@ -191,10 +193,11 @@ class Run:
         self.module.config = to_dict(start.config)
         moved = _furnished(start, self.module, self.data)
         self.trainer, self.best, self.timer, self.metrics = moved.trainer, moved.best, moved.timer, moved.metrics
+        self.stop = moved.stop
 
     def _track(self) -> None:
         config = self.start.config
-        self.wandb = tracking.run_logger(config, to_dict(config), self.start.out, self.metrics.rows)
+        self.wandb = tracking.run_logger(config, to_dict(config), self.origin, self.start.out, self.metrics.rows)
         if self.wandb:
             self.trainer.loggers = [*self.trainer.loggers, self.wandb]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..files import replacing
 from ..notice import warn
 from ..resume.checkpoint import CHECKPOINTS, newest_intact, read_checkpoint
+from ..runs import SUMMARY
 from .changes import check_changes
 from .folder import (
     CONFIG,
@@ -65,11 +66,15 @@ class Start:
             refuse_run(self.out)
 
     @contextmanager
-    def taken(self, trainer: L.Trainer) -> Iterator[Start]:
+    def taken(self, trainer: L.Trainer, origin: Mapping[str, str]) -> Iterator[Start]:
         """Take the run's folder, and hold it for this run alone until the block ends.
 
         Only the first process takes it; the others go where it went. A new run that is refused in the block leaves
         nothing behind.
+
+        Args:
+            trainer: knows which process this is.
+            origin: what made the run, written on top of its ``config.yaml``: ``code`` and ``data``.
 
         Raises:
             UserError: the folder holds or belongs to another run, or cannot be written.
@@ -83,7 +88,7 @@ class Start:
         try:
             if self.stamp != _stamp(self.checkpoint):
                 raise UserError(f"ckpt={self.checkpoint} has just changed: its run went on; give the command again")
-            yield self._open(folder)
+            yield self._open(folder, origin)
         except (UserError, NobodyCame):
             unused = not self.again
             raise
@@ -98,7 +103,7 @@ class Start:
         self.config.out = str(out)
         return replace(self, out=out)
 
-    def _open(self, folder: Taken) -> Start:
+    def _open(self, folder: Taken, origin: Mapping[str, str]) -> Start:
         os.environ[CLAIMED] = str(folder.path)
         start = self._in(folder.path)
         for file in self.damaged:
@@ -106,7 +111,8 @@ class Start:
             file.replace(file.with_name(f"{file.name}.damaged"))
         remove_partial_files(start.out)
         with replacing(start.out / CONFIG) as file:
-            file.write(to_yaml(start.config))
+            file.write("".join(f"# {what} {value}\n" for what, value in origin.items()) + to_yaml(start.config))
+        (start.out / SUMMARY).unlink(missing_ok=True)  # a run that goes on is not finished any more
         return start
 
 

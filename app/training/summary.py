@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import tracking
+from ..best import best_validation, measure_of
 from ..files import replacing
 from ..resume.checkpoint import read_checkpoint
+from ..runs import METRICS, SUMMARY, read_metrics
 from ..version import code_version
 from .build import Run
 
@@ -41,8 +43,9 @@ def finish(run: Run, train_s: float) -> dict[str, Any]:
         train_s: seconds of training and validation, over all sessions of the run.
 
     Returns:
-        the test metrics as plain numbers under ``test/…``, ``best_epoch`` (epochs trained when the best checkpoint was
-        written, null without one), ``train_s``, and what the run was.
+        the test metrics as plain numbers under ``test/…``, the validation metrics of the best epoch under
+        ``best/val/…``, ``best_epoch`` (epochs trained when the best checkpoint was written, null without one),
+        ``steps``, ``train_s``, and what the run was.
     """
     metrics = {key: float(value) for key, value in run.trainer.callback_metrics.items() if key.startswith("test/")}
     c, out = run.start.config, run.start.out
@@ -52,15 +55,27 @@ def finish(run: Run, train_s: float) -> dict[str, Any]:
         "loss": c.loss,
         "seed": c.seed,
         **dict(sorted(metrics.items())),
+        **_best_values(run),
         "best_epoch": read_checkpoint(Path(run.chosen_path))["epoch"] + 1 if run.chosen_path else None,
+        "steps": run.trainer.global_step,
         "train_s": round(train_s, 3),
         "code_version": code_version(),
+        "data_fingerprint": run.origin.get("data"),
     }
     if run.trainer.is_global_zero:
-        with replacing(out / "summary.json") as file:
+        with replacing(out / SUMMARY) as file:
             file.write(json.dumps(summary, indent=2) + "\n")
         tracking.finish(run.wandb, summary)
     return summary
+
+
+def _best_values(run: Run) -> dict[str, float]:
+    """The validation metrics of the best epoch, from the table on the disk, where everybody else will look for them."""
+    run.metrics.save()
+    path, c = run.start.out / METRICS, run.start.config
+    rows = read_metrics(path)[0] if run.trainer.is_global_zero and path.exists() else []
+    best = best_validation(rows, measure_of(c.has_labels, str(c.readout)))
+    return {f"best/val/{name}": value for name, value in sorted(best.items()) if name != "epoch"}
 
 
 def metrics_table(values: dict[str, float], split: str = "test") -> str:

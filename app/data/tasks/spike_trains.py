@@ -32,6 +32,7 @@ class SpikeTrains(Task):
         outputs: number of output neurons; follows from the network in a run.
     """
 
+    from_seed: ClassVar[bool] = True
     has_labels: ClassVar[bool] = False
     usual_network: ClassVar[tuple[str, ...]] = ("100", "fc100", "fc10")
     usual_loss: ClassVar[str | None] = "spike_train"

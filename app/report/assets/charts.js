@@ -21,9 +21,9 @@ function html(name, attributes = {}, ...children) {
 
 const colourOf = (rule) => `var(--${rule}, var(--ink))`;
 
-/** A rule's shape, beside its colour: circle, triangle, diamond. */
-function shape(rule, x, y, r, attributes = {}) {
-  const colours = { fill: colourOf(rule), stroke: "var(--card)", "stroke-width": 1, ...attributes };
+/** The shape of a rule: circle, triangle, diamond; in the colour of the rule or setting. */
+function shape({ rule, colour }, x, y, r, attributes = {}) {
+  const colours = { fill: colour, stroke: "var(--card)", "stroke-width": 1, ...attributes };
   if (rule === "timing") {
     const points = [[0, -1.25], [1.15, 0.8], [-1.15, 0.8]];
     return el("polygon", { points: points.map(([a, b]) => `${x + a * r},${y + b * r}`).join(" "), ...colours });
@@ -35,18 +35,18 @@ function shape(rule, x, y, r, attributes = {}) {
 }
 
 /** Line and shape of a setting, for legends. */
-function drawMark(svg, rule, dash) {
+function drawMark(svg, { rule, colour, dash }) {
   svg.setAttribute("viewBox", "0 0 30 14");
   svg.replaceChildren(
-    el("line", { x1: 0, x2: 30, y1: 7, y2: 7, stroke: colourOf(rule), "stroke-width": 2.5, "stroke-dasharray": dash }),
-    shape(rule, 15, 7, 4),
+    el("line", { x1: 0, x2: 30, y1: 7, y2: 7, stroke: colour, "stroke-width": 2.5, "stroke-dasharray": dash }),
+    shape({ rule, colour }, 15, 7, 4),
   );
   return svg;
 }
 
-/** About so many ticks, at 1, 2 or 5 times a power of ten. */
-function niceTicks(low, high, count) {
-  const raw = (high - low) / Math.max(count, 1);
+/** About so many ticks, at 1, 2 or 5 times a power of ten; at whole numbers only if asked for. */
+function niceTicks(low, high, count, whole = false) {
+  const raw = Math.max((high - low) / Math.max(count, 1), whole ? 1 : 0);
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = power * [1, 2, 5, 10].find((factor) => factor * power >= raw * 0.7);
   const ticks = [];
@@ -64,10 +64,10 @@ function logTicks(low, high) {
 }
 
 /** A scale over values, logarithmic when they span more than a factor of 30. */
-function makeScale(values, from, to, { count = 5, zero = false, limits = null } = {}) {
+function makeScale(values, from, to, { count = 5, zero = false, limits = null, whole = false } = {}) {
   const known = values.filter((value) => Number.isFinite(value));
   let [low, high] = known.length ? [Math.min(...known), Math.max(...known)] : [0, 1];
-  const isLog = !zero && low > 0 && high / low > 30;
+  const isLog = !zero && !whole && low > 0 && high / low > 30;
   if (isLog) [low, high] = [low * 0.8, high * 1.25];
   else {
     const margin = (high - low || Math.abs(high) || 1) * 0.06;
@@ -77,7 +77,7 @@ function makeScale(values, from, to, { count = 5, zero = false, limits = null } 
   }
   const f = isLog ? Math.log : (value) => value;
   const scale = (value) => from + ((f(value) - f(low)) / (f(high) - f(low) || 1)) * (to - from);
-  return Object.assign(scale, { ticks: isLog ? logTicks(low, high) : niceTicks(low, high, count), low, high });
+  return Object.assign(scale, { ticks: isLog ? logTicks(low, high) : niceTicks(low, high, count, whole), low, high, isLog });
 }
 
 function path(points) {
@@ -90,10 +90,12 @@ function path(points) {
   }).join("");
 }
 
+const axisTitle = (name, scale) => `${name}${scale.isLog ? ", log scale" : ""}`;
+
 /** An empty chart with axes as wide as its place. */
-function makeFrame(plot, { height, xs, ys, xLabel, format, xFormat, label, ...options }) {
+function makeFrame(plot, { height, xs, ys, xLabel, yLabel, format, xFormat, label, ...options }) {
   const width = plot.clientWidth;
-  const margin = { left: 56, right: 12, top: 10, bottom: 40 };
+  const margin = { left: 76, right: 14, top: 10, bottom: 42 };
   const x = makeScale(xs, margin.left, width - margin.right, { count: Math.max(5, width / 110), ...options.x });
   const y = makeScale(ys, height - margin.bottom, margin.top, { count: 5, ...options.y });
   const svg = el("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img", "aria-label": label });
@@ -107,13 +109,76 @@ function makeFrame(plot, { height, xs, ys, xLabel, format, xFormat, label, ...op
     svg.append(el("text", { x: x(tick), y: height - margin.bottom + 18, "text-anchor": "middle" }, xFormat(tick)));
   }
   const middle = (margin.left + width - margin.right) / 2;
-  svg.append(el("text", { x: middle, y: height - 4, "text-anchor": "middle" }, xLabel));
+  const centre = (margin.top + height - margin.bottom) / 2;
+  svg.append(
+    el("text", { class: "title", x: middle, y: height - 4, "text-anchor": "middle" }, axisTitle(xLabel, x)),
+    el("text", { class: "title", transform: `translate(14 ${centre}) rotate(-90)`, "text-anchor": "middle" }, axisTitle(yLabel, y)),
+  );
   plot.replaceChildren(svg);
   return { svg, x, y, width, height, margin };
 }
 
 function showEmpty(plot, text) {
   plot.replaceChildren(html("p", { class: "empty" }, text));
+}
+
+// Taking a chart away: as a picture that needs no style sheet, and as a table.
+
+const KEPT = ["fill", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap", "stroke-linejoin", "opacity", "font-size", "font-family", "font-weight", "paint-order"];
+
+/** The chart with its colours written out, a title above and a legend below. */
+function pictureOf(plot, title, legend) {
+  const shown = plot.querySelector("svg");
+  const copy = shown.cloneNode(true);
+  const originals = shown.querySelectorAll("*");
+  copy.querySelectorAll("*").forEach((node, k) => {
+    const style = getComputedStyle(originals[k]);
+    for (const name of KEPT) node.setAttribute(name, style.getPropertyValue(name));
+    for (const name of ["class", "tabindex", "role"]) node.removeAttribute(name);
+  });
+  const [width, height] = [shown.clientWidth, shown.clientHeight];
+  const style = getComputedStyle(document.body);
+  const ink = { fill: style.color, "font-family": style.fontFamily, "font-size": 12 };
+  const total = height + 40 + 20 * legend.length;
+  const rows = legend.map(([group, label], k) => {
+    const mark = drawMark(el("svg", { x: 8, y: height + 38 + 20 * k, width: 30, height: 14 }), { ...group, colour: resolved(group.colour) });
+    mark.querySelectorAll("[stroke='var(--card)']").forEach((node) => node.setAttribute("stroke", "none"));
+    return el("g", {}, mark, el("text", { x: 46, y: height + 49 + 20 * k, ...ink }, label));
+  });
+  const ground = getComputedStyle(plot.closest("figure")).backgroundColor;
+  const picture = el("svg", { xmlns: SVG, width, height: total, viewBox: `0 0 ${width} ${total}` },
+    el("rect", { width, height: total, fill: ground }), el("text", { x: 8, y: 18, ...ink, "font-size": 15, "font-weight": 600 }, title));
+  const moved = el("g", { transform: "translate(0 28)" });
+  moved.append(...copy.childNodes);
+  picture.append(moved, ...rows);
+  return new XMLSerializer().serializeToString(picture);
+}
+
+/** A colour with its variables replaced. */
+function resolved(colour) {
+  const probe = html("span", { style: `color:${colour}` });
+  document.body.append(probe);
+  const value = getComputedStyle(probe).color;
+  probe.remove();
+  return value;
+}
+
+/** Rows as CSV; no cell is a formula to a spreadsheet. */
+function csvOf(rows) {
+  const cell = (value) => {
+    if (value === null || value === undefined) return "";
+    const text = typeof value === "string" && /^[=+\-@]/.test(value) ? `'${value}` : String(value);
+    return /[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+  return `${rows.map((row) => row.map(cell).join(",")).join("\n")}\n`;
+}
+
+function offerFile(name, type, content) {
+  const address = URL.createObjectURL(new Blob([content], { type }));
+  const link = html("a", { download: name });
+  link.href = address;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(address), 1000);
 }
 
 // The box with values, one for the page.

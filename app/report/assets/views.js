@@ -7,7 +7,7 @@ const METRICS = {
   loss: "loss",
   decision_spikes: "decision spikes per sample",
   spikes_per_sample: "spikes per sample",
-  time_to_first_spike_steps: "time to first spike (steps)",
+  time_to_first_spike_steps: "time to first output spike (steps)",
   silent_share: "silent share of neurons",
   dead_share: "dead share of neurons",
 };
@@ -27,15 +27,29 @@ function formatOf(metric) {
   return (value) => (Math.abs(value) >= 1e6 ? value.toExponential(0) : String(Number(value.toPrecision(4))));
 }
 
+/** Half the 95 % interval of a mean of n values with this standard deviation. */
+const halfInterval = (std, n) => (std === null ? null : (data.t[n] * std) / Math.sqrt(n));
+
+/** What the bands and bars span: the standard deviation of trials, or the interval of their mean; never below zero or above 100 %. */
+function spanOf([mean, std, n], metric) {
+  const half = state.span === "interval" ? halfInterval(std, n) : std;
+  if (half === null) return null;
+  return [Math.max(0, mean - half), isShare(metric) ? Math.min(1, mean + half) : mean + half];
+}
+
 function withSpread([mean, std, n], metric) {
   const factor = isShare(metric) ? 100 : 1;
   const size = Math.abs(mean * factor);
   const digits = isShare(metric) ? 2 : Math.min(6, Math.max(0, 3 - Math.floor(Math.log10(size || 1))));
-  const spread = std === null ? "" : ` ± ${(std * factor).toFixed(digits)}`;
-  return `${(mean * factor).toFixed(digits)}${spread}${isShare(metric) ? " %" : ""} (n = ${n})`;
+  const shown = (value) => (value * factor).toFixed(digits);
+  const unit = isShare(metric) ? " %" : "";
+  if (std === null) return `${shown(mean)}${unit} (n = ${n})`;
+  const half = halfInterval(std, n);
+  const [low, high] = [Math.max(0, mean - half), isShare(metric) ? Math.min(1, mean + half) : mean + half];
+  return `${shown(mean)} ± ${shown(std)}${unit} [${shown(low)}, ${shown(high)}] (n = ${n})`;
 }
 
-const markOf = (group) => drawMark(el("svg", { class: "mark", "aria-hidden": "true" }), group.rule, group.dash);
+const markOf = (group) => drawMark(el("svg", { class: "mark", "aria-hidden": "true" }), group);
 
 /** Settings with the second half of their curves only: where rules end close together. */
 function secondHalf(groups, metric) {
@@ -52,27 +66,30 @@ function drawCurves(plot, all, metric, late) {
   const points = runs.flatMap((run) => run.curves[metric]);
   const format = formatOf(metric);
   const frame = makeFrame(plot, {
-    height: plot.clientWidth < 500 ? 300 : 360, xs: points.map((p) => p[0]), ys: points.map((p) => p[1]), xLabel: "epoch",
-    format, xFormat: (tick) => tick, y: isShare(metric) ? { limits: [0, 1] } : {},
+    height: plot.clientWidth < 500 ? 300 : 360, xs: points.map((p) => p[0]), ys: points.map((p) => p[1]), xLabel: "epochs trained",
+    yLabel: nameOf(metric), format, xFormat: (tick) => tick, x: { whole: true }, y: isShare(metric) ? { limits: [0, 1] } : {},
     label: `Learning curves, ${nameOf(metric)}, of ${shown.length} settings. Use the arrow keys to read values.`,
   });
   const { svg, x, y } = frame;
-  for (const group of shown) svg.append(...curveOf(group, metric, x, y));
+  for (const group of shown) svg.append(...curveOf(group, metric, x, y, runs.length));
+  const means = shown.flatMap((group) => (group.curves[metric] ?? []).map(([epoch, ...spread]) => ["mean", group.label, "", epoch, ...spread]));
+  const each = runs.flatMap((run) => run.curves[metric].map(([epoch, value]) => ["trial", data.groups[run.group].label, run.name, epoch, value, null, 1]));
+  plot.rows = [["what", "setting", "run", "epochs", metric, "std", "n"], ...means, ...each];
   addCrosshair(frame, shown, metric);
 }
 
-function curveOf(group, metric, x, y) {
-  const colour = colourOf(group.rule);
+function curveOf(group, metric, x, y, curves) {
+  const { colour } = group;
   const at = (value) => (value === null || value === undefined ? NaN : y(Math.max(Math.min(value, y.high), y.low)));
   const mean = group.curves[metric] ?? [];
-  const band = mean.filter((point) => point[2] !== null);
-  const edge = (sign) => band.map(([epoch, value, std]) => [x(epoch), at(value + sign * std)]);
+  const band = mean.filter((point) => point[2] !== null).map(([epoch, ...spread]) => [epoch, spanOf(spread, metric)]);
+  const edge = (side) => band.map(([epoch, span]) => [x(epoch), at(span[side])]);
   const parts = [];
-  if (band.length > 1) parts.push(el("path", { d: `${path(edge(1))}${path(edge(-1).reverse()).replace("M", "L")}Z`, fill: colour, opacity: 0.13 }));
+  if (band.length > 1) parts.push(el("path", { d: `${path(edge(1))}${path(edge(0).reverse()).replace("M", "L")}Z`, fill: colour, opacity: 0.13 }));
   for (const run of group.runs.filter((one) => one.curves[metric])) {
     parts.push(el("path", {
       d: path(run.curves[metric].map(([epoch, value]) => [x(epoch), at(value)])), fill: "none", stroke: colour,
-      "stroke-width": 1, opacity: 0.45, "stroke-dasharray": run.state === "finished" ? "" : "1 3",
+      "stroke-width": 1, opacity: curves > 100 ? 0.2 : 0.45, "stroke-dasharray": run.state === "finished" ? "" : "1 3",
     }));
   }
   parts.push(el("path", {
@@ -80,7 +97,7 @@ function curveOf(group, metric, x, y) {
     "stroke-dasharray": group.dash, "stroke-linejoin": "round",
   }));
   const end = mean.at(-1);
-  if (end && end[1] !== null) parts.push(shape(group.rule, x(end[0]), at(end[1]), 4));
+  if (end && end[1] !== null) parts.push(shape(group, x(end[0]), at(end[1]), 4));
   return parts;
 }
 
@@ -126,9 +143,11 @@ function drawPareto(plot, groups, split, xMetric, yMetric) {
   const shown = groups.filter((group) => has(group[split]));
   if (!shown.length) return showEmpty(plot, "No ticked setting has finished trials with these numbers.");
   const trials = shown.flatMap((group) => group.runs.filter((run) => run.state === "finished"));
+  const ends = (metric) => (state.span === "std" ? shown.flatMap((group) => spanOf(group[split][metric], metric) ?? []) : []);
+  const values = (metric) => [...trials.map((run) => run[split][metric]), ...ends(metric)];
   const frame = makeFrame(plot, {
-    height: 320, xs: trials.map((run) => run[split][xMetric]), ys: trials.map((run) => run[split][yMetric]),
-    xLabel: nameOf(`${split}/${xMetric}`), format: formatOf(yMetric), xFormat: formatOf(xMetric),
+    height: 360, xs: values(xMetric), ys: values(yMetric),
+    xLabel: nameOf(`${split}/${xMetric}`), yLabel: nameOf(`${split}/${yMetric}`), format: formatOf(yMetric), xFormat: formatOf(xMetric),
     y: isShare(yMetric) ? { limits: [0, 1.005] } : {},
     label: `${nameOf(yMetric)} against ${nameOf(xMetric)}, ${shown.length} settings`,
   });
@@ -136,9 +155,33 @@ function drawPareto(plot, groups, split, xMetric, yMetric) {
   const sign = yMetric === "loss" ? -1 : 1;
   svg.append(el("path", { class: "front", d: path(frontOf(shown, split, xMetric, yMetric, sign).map(([a, b]) => [x(a), y(b)])) }));
   for (const run of trials) {
-    svg.append(shape(data.groups[run.group].rule, x(run[split][xMetric]), y(run[split][yMetric]), 2.5, { opacity: 0.5 }));
+    svg.append(shape(data.groups[run.group], x(run[split][xMetric]), y(run[split][yMetric]), 2.5, { opacity: 0.5 }));
   }
   for (const group of shown) svg.append(meanMark(group, split, xMetric, yMetric, x, y));
+  addLabels(frame, shown.map((group) => [x(group[split][xMetric][0]), y(group[split][yMetric][0]), group.label]));
+  const cells = (values) => [xMetric, yMetric].flatMap((name) => values[name] ?? [null, null, null]);
+  const heading = [xMetric, yMetric].flatMap((name) => [`${split}/${name}`, "std", "n"]);
+  const each = trials.map((run) => ["trial", data.groups[run.group].label, run.name, run[split][xMetric], null, 1, run[split][yMetric], null, 1]);
+  plot.rows = [["what", "setting", "run", ...heading], ...shown.map((group) => ["mean", group.label, "", ...cells(group[split])]), ...each];
+}
+
+/** Names beside points, where there is room: above or below, right or left, and none on another. */
+function addLabels({ svg, width, height, margin }, points) {
+  const taken = points.map(([x, y]) => ({ left: x - 8, right: x + 8, top: y - 8, bottom: y + 8 }));
+  const free = (box) => box.left > margin.left && box.right < width && box.top > 0 && box.bottom < height - margin.bottom
+    && !taken.some((other) => box.left < other.right && box.right > other.left && box.top < other.bottom && box.bottom > other.top);
+  for (const [x, y, label] of points) {
+    const text = el("text", { class: "point" }, label);
+    svg.append(text);
+    const long = text.getComputedTextLength();
+    const [right, left] = [x + 6, x - 6 - long];
+    const places = [[right, y - 20], [left, y - 20], [right, y + 6], [left, y + 6], [x - long / 2, y - 34], [x - long / 2, y + 20]];
+    const place = places.map(([start, top]) => ({ left: start, top, right: start + long, bottom: top + 14 })).find(free);
+    if (!place) { text.remove(); continue; }
+    text.setAttribute("x", place.left);
+    text.setAttribute("y", place.top + 10);
+    taken.push(place);
+  }
 }
 
 /** Settings that no other beats in both, cheapest first, joined by steps. */
@@ -156,14 +199,13 @@ function frontOf(groups, split, xMetric, yMetric, sign) {
 
 function meanMark(group, split, xMetric, yMetric, x, y) {
   const [cost, quality] = [group[split][xMetric], group[split][yMetric]];
-  const whisker = (x1, x2, y1, y2) => el("line", { x1, x2, y1, y2, stroke: colourOf(group.rule), "stroke-width": 1.5 });
+  const whisker = (x1, x2, y1, y2) => el("line", { x1, x2, y1, y2, stroke: group.colour, "stroke-width": 1.5 });
   const [cx, cy] = [x(cost[0]), y(quality[0])];
-  const lowest = (scale, value, std) => scale(Math.max(value - std, scale.low));
-  const highest = (scale, value, std) => scale(Math.min(value + std, scale.high));
+  const ends = (scale, value, metric) => spanOf(value, metric).map((end) => scale(Math.min(Math.max(end, scale.low), scale.high)));
   const node = el("g", {}, el("circle", { class: "halo", cx, cy, r: 12, fill: "transparent" }));
-  if (cost[1] !== null) node.append(whisker(lowest(x, cost[0], cost[1]), highest(x, cost[0], cost[1]), cy, cy));
-  if (quality[1] !== null) node.append(whisker(cx, cx, lowest(y, quality[0], quality[1]), highest(y, quality[0], quality[1])));
-  node.append(shape(group.rule, cx, cy, 6.5));
+  if (cost[1] !== null) node.append(whisker(...ends(x, cost, xMetric), cy, cy));
+  if (quality[1] !== null) node.append(whisker(cx, cx, ...ends(y, quality, yMetric)));
+  node.append(shape(group, cx, cy, 6.5));
   return explain(node, group.label, () => [
     [null, nameOf(yMetric), withSpread(quality, yMetric)],
     [null, nameOf(xMetric), withSpread(cost, xMetric)],
@@ -171,19 +213,20 @@ function meanMark(group, split, xMetric, yMetric, x, y) {
 }
 
 /** Rows with a name above the marks: what the two charts below share. */
-function drawRows(plot, groups, { values, zero, rowHeight, label }, drawRow) {
+function drawRows(plot, groups, { values, zero, rowHeight, label, xLabel }, drawRow) {
   if (!groups.length) return showEmpty(plot, "No ticked setting has finished trials with these numbers.");
   const [width, top] = [plot.clientWidth, 4];
   const tops = groups.map((_, k) => top + groups.slice(0, k).reduce((sum, group) => sum + rowHeight(group), 0));
-  const height = tops.at(-1) + rowHeight(groups.at(-1)) + 26;
+  const height = tops.at(-1) + rowHeight(groups.at(-1)) + 44;
   const x = makeScale(values, 10, width - 16, { count: Math.max(5, width / 110), zero });
   const svg = el("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "group", "aria-label": label });
   for (const tick of x.ticks) {
     svg.append(
-      el("line", { class: "grid", x1: x(tick), x2: x(tick), y1: top, y2: height - 22 }),
-      el("text", { x: x(tick), y: height - 6, "text-anchor": "middle" }, formatOf("count")(tick)),
+      el("line", { class: "grid", x1: x(tick), x2: x(tick), y1: top, y2: height - 40 }),
+      el("text", { x: x(tick), y: height - 24, "text-anchor": "middle" }, formatOf("count")(tick)),
     );
   }
+  svg.append(el("text", { class: "title", x: width / 2, y: height - 4, "text-anchor": "middle" }, axisTitle(xLabel, x)));
   groups.forEach((group, k) => {
     const row = el("g", {}, el("text", { class: "name", x: 4, y: tops[k] + 14 }, group.label));
     drawRow(row, group, x, tops[k] + 28);
@@ -196,19 +239,21 @@ function drawTiming(plot, groups, split) {
   const metric = "time_to_first_spike_steps";
   const shown = groups.filter((group) => group[split][metric]?.[0] != null);
   const values = shown.flatMap((group) => group.runs.map((run) => run[split][metric]));
-  const look = { values, zero: true, rowHeight: () => 42, label: `Time to first spike of ${shown.length} settings` };
+  const look = { values, zero: true, rowHeight: () => 42, xLabel: nameOf(`${split}/${metric}`), label: `Time to first spike of ${shown.length} settings` };
+  plot.rows = [["setting", `${split}/${metric}`, "std", "n"], ...shown.map((group) => [group.label, ...group[split][metric]])];
   drawRows(plot, shown, look, (row, group, x, y) => {
     const [mean, std] = group[split][metric];
-    const stroke = colourOf(group.rule);
+    const stroke = group.colour;
     const target = el("g", {}, el("rect", { class: "halo", x: x(mean) - 12, y: y - 10, width: 24, height: 20, rx: 6, fill: "transparent" }));
     row.append(el("line", { x1: x(0), x2: x(mean), y1: y, y2: y, stroke, "stroke-width": 1.5, opacity: 0.4 }));
     if (std !== null) {
-      target.append(el("line", { x1: x(Math.max(0, mean - std)), x2: x(mean + std), y1: y, y2: y, stroke, "stroke-width": 5, opacity: 0.35 }));
+      const [low, high] = spanOf(group[split][metric], metric);
+      target.append(el("line", { x1: x(low), x2: x(high), y1: y, y2: y, stroke, "stroke-width": 5, opacity: 0.35 }));
     }
     for (const run of group.runs.filter((one) => one.state === "finished")) {
-      target.append(shape(group.rule, x(run[split][metric]), y, 2.5, { opacity: 0.55 }));
+      target.append(shape(group, x(run[split][metric]), y, 2.5, { opacity: 0.55 }));
     }
-    target.append(shape(group.rule, x(mean), y, 5.5));
+    target.append(shape(group, x(mean), y, 5.5));
     row.append(explain(target, group.label, () => [[null, nameOf(metric), withSpread(group[split][metric], metric)]]));
   });
 }
@@ -220,7 +265,10 @@ function drawLayers(plot, groups, split) {
   const values = shown.flatMap((group) => layersOf(group[split]).flatMap((layer) => ["spikes_per_sample", "decision_spikes"]
     .map((name) => group[split][`${layer}/${name}`]?.[0]))).filter((value) => value > 0);
   const rowHeight = (group) => 26 + 20 * layersOf(group[split]).length;
-  const look = { values, zero: false, rowHeight, label: `Spikes per layer of ${shown.length} settings` };
+  const cells = (values, layer) => ["decision_spikes", "spikes_per_sample"].flatMap((name) => values[`${layer}/${name}`] ?? [null, null, null]);
+  plot.rows = [["setting", "layer", "until the decision", "std", "n", "whole window", "std", "n"],
+    ...shown.flatMap((group) => layersOf(group[split]).map((layer) => [group.label, layer, ...cells(group[split], layer)]))];
+  const look = { values, zero: false, rowHeight, xLabel: "spikes per sample", label: `Spikes per layer of ${shown.length} settings` };
   drawRows(plot, shown, look, (row, group, x, y) => layersOf(group[split]).forEach((layer, k) => {
     row.append(layerMark(group, group[split], layer, x, y + 20 * k));
   }));
@@ -231,13 +279,13 @@ function layerMark(group, values, layer, x, y) {
   const of = (name) => values[`${layer}/${name}`];
   const place = (name) => x(Math.max(of(name)?.[0] ?? 0, x.low));
   const [until, total] = [place("decision_spikes"), place("spikes_per_sample")];
-  const stroke = colourOf(group.rule);
+  const stroke = group.colour;
   const name = layer.replace("layer", "layer ");
   const node = el("g", {},
     el("rect", { class: "halo", x: until - 12, y: y - 10, width: total - until + 24, height: 20, rx: 6, fill: "transparent" }),
     el("line", { x1: until, x2: total, y1: y, y2: y, stroke, "stroke-width": 3, opacity: 0.4 }),
-    shape(group.rule, total, y, 4, { stroke, fill: "var(--card)", "stroke-width": 2 }),
-    shape(group.rule, until, y, 5),
+    shape(group, total, y, 4, { stroke, fill: "var(--card)", "stroke-width": 2 }),
+    shape(group, until, y, 5),
     el("text", { x: total + 12 > x(x.high) - 50 ? until - 12 : total + 12, y: y + 4, "text-anchor": total + 12 > x(x.high) - 50 ? "end" : "start" }, name));
   const rows = [["decision_spikes", "until the decision"], ["spikes_per_sample", "whole window"], ["silent_share", "silent neurons"], ["dead_share", "dead neurons"]];
   return explain(node, `${group.label}, ${name}`, () => rows.filter(([key]) => of(key)?.[0] != null)
