@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..colours import RULE_COLOURS
+from ..colours import rule_colour, rule_line
 from .spike_changes import SpikeChanges
 
 INK, GRID, ACCENT = "#1f2933", "#d9dee4", "#b3261e"
@@ -66,7 +66,9 @@ def predictions(
     top.plot(steps, losses, color=INK, lw=1, marker=".", ms=3, label="true loss")
     top.plot(steps, smoothed, color=INK, lw=2.5, alpha=0.35, label="true loss, smoothed")
     for rule, values in predicted.items():
-        top.plot(steps, values, color=RULE_COLOURS[rule], lw=1.8, ls=LINES[rule], label=f"{rule}: gradient integrated")
+        top.plot(
+            steps, values, color=rule_colour(rule), lw=1.8, ls=rule_line(rule), label=f"{rule}: gradient integrated"
+        )
     low, high = min(losses), max(losses)
     room = 0.3 * (high - low) or 1.0
     top.set_ylim(low - room, high + room)
@@ -79,10 +81,6 @@ def predictions(
         ax.axvline(0, color=ACCENT, lw=1, alpha=0.6)
     figure.suptitle(labels[0], fontsize=10)
     return figure
-
-
-LINES = {"activation": "--", "timing": "-.", "antlr": "-"}
-"""Line styles beside the colours, for print and for the colour-blind."""
 
 
 def _spike_changes(ax: Axes, steps: Sequence[float], changes: Sequence[SpikeChanges]) -> None:
@@ -111,7 +109,7 @@ def plane(
     axes = figure.subplots(1, len(arrows), sharey=True, squeeze=False)[0]
     for ax, (rule, (at, slopes)) in zip(axes, arrows.items(), strict=True):
         filled = ax.contourf(steps, steps, losses, levels=18, cmap="Greys", alpha=0.75)
-        _arrows(ax, at, slopes, RULE_COLOURS[rule])
+        _arrows(ax, at, slopes, rule_colour(rule))
         ax.plot(0, 0, marker="o", ms=5, color=ACCENT)
         ax.set_title(f"{rule}: downhill by its gradient", fontsize=9)
         ax.set_xlabel(labels[1], fontsize=8)
@@ -155,15 +153,15 @@ def matching(
     ax = top.subplots()
     for rule, points in curves.items():
         epochs, means, stds = (list(values) for values in zip(*points, strict=True))
-        ax.plot(epochs, means, color=RULE_COLOURS[rule], lw=1.8, ls=LINES[rule], label=rule)
+        ax.plot(epochs, means, color=rule_colour(rule), lw=1.8, ls=rule_line(rule), label=rule)
         low, high = ([max(m + sign * s, 0) for m, s in zip(means, stds, strict=True)] for sign in (-1, 1))
-        ax.fill_between(epochs, low, high, color=RULE_COLOURS[rule], alpha=0.18, lw=0)
+        ax.fill_between(epochs, low, high, color=rule_colour(rule), alpha=0.18, lw=0)
     ax.set(xlabel="epoch (one step each)", ylabel="loss", ylim=(0, None), xlim=(0, None))
     ax.legend(frameon=False, fontsize=8)
     _plain(ax)
     panels = bottom.subplots(1, len(rasters), sharey=True, squeeze=False)[0]
     for panel, (rule, (output_TN, target_TN)) in zip(panels, rasters.items(), strict=True):
-        _matched(panel, output_TN, target_TN, RULE_COLOURS[rule])
+        _matched(panel, output_TN, target_TN, rule_colour(rule))
         panel.set_title(rule, fontsize=9)
     panels[0].set_ylabel("output neuron")
     figure.suptitle(title, fontsize=10)

@@ -11,7 +11,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from ..colours import RULE_COLOURS, RULE_COLOURS_DARK, SETTING_COLOURS, SETTING_COLOURS_DARK
+from ..colours import RULE_COLOURS, SETTING_COLOURS, SETTING_COLOURS_DARK, rule_colour
 from .groups import Group, Spread
 from .intervals import t_quantile
 from .results import Result, thin
@@ -41,7 +41,7 @@ def page(groups: Sequence[Group], title: str) -> str:
     return template.substitute(
         title=escape(title),
         about=escape(_about(groups)),
-        css=_colours() + _asset("page.css"),
+        css=_colours(groups) + _asset("page.css"),
         data=json.dumps(_data(groups), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         script="\n".join(_asset(name) for name in SCRIPTS),
         settings=settings_html(groups),
@@ -55,10 +55,11 @@ def _asset(name: str) -> str:
     return (files(__package__) / "assets" / name).read_text(encoding="utf-8")
 
 
-def _colours() -> str:
+def _colours(groups: Sequence[Group]) -> str:
+    rules = sorted({*RULE_COLOURS, *(group.rule for group in groups)})
     light, dark = (
-        "".join(f"--{name}:{colour};" for name, colour in (*rules.items(), *_numbered(settings)))
-        for rules, settings in ((RULE_COLOURS, SETTING_COLOURS), (RULE_COLOURS_DARK, SETTING_COLOURS_DARK))
+        "".join(f"--{name}:{colour};" for name, colour in (*((r, rule_colour(r, d)) for r in rules), *_numbered(more)))
+        for d, more in ((False, SETTING_COLOURS), (True, SETTING_COLOURS_DARK))
     )
     return f":root{{{light}}}\n@media (prefers-color-scheme:dark){{:root{{{dark}}}}}\n"
 

@@ -45,7 +45,7 @@ from ..resume.origin import Origin
 from ..resume.rank_state import RandomState, RunningMetrics
 from ..resume.saving import BestCheckpoint, LastCheckpoint
 from ..resume.stop_signals import StopSignals
-from ..rules import RULES, Rule
+from ..rules import Rule
 from ..seeds import stream_seed
 from ..version import code_version
 from .module import Optimisation, SpikingModule
@@ -74,10 +74,13 @@ def _naming(section: str) -> Iterator[None]:
         raise UserError(f"{section}{'.' if section else ''}{error}") from None
 
 
+COMPARED = ("activation", "timing", "antlr")
+
+
 def compared_rules(config: Config) -> dict[str, Rule]:
-    """All rules that learn from the run's loss, with its settings: those whose gradients can be compared."""
+    """The paper's rules and the run's own that learn from its loss, with its settings: whose gradients are compared."""
     loss, slot = config.component("loss"), SLOTS["rule"]
-    rules = {name: make(slot, name, config.learning) for name in RULES}
+    rules = {name: make(slot, name, config.learning) for name in dict.fromkeys((*COMPARED, config.rule))}
     return {name: rule for name, rule in rules.items() if learns(rule, loss)}
 
 
