@@ -29,6 +29,7 @@ from .layers import Channels
 from .network import Network
 from .neuron.lif import Neuron
 from .rules import RULES, Rule
+from .rules.layer_rule import LayerRule
 
 EXACT_TOLERANCE = 0.02
 """EventProp's relative error at the smallest step must be below."""
@@ -248,10 +249,14 @@ def gradients_of_engine(case: ExactCase, run: Run, rule: Rule) -> tuple[NDArray,
 
 
 def compared_rules() -> dict[str, Rule]:
-    """All rules that learn from spike times, the judged one first, without least slopes."""
+    """All equations that learn from spike times, the judged one first, without least slopes."""
     names = [JUDGED, *(name for name in RULES if name != JUDGED)]
     made = {name: RULES[name]() for name in names}
-    return {name: _without_limit(rule) for name, rule in made.items() if rule.learns_from_times}
+    return {name: _without_limit(rule) for name, rule in made.items() if _is_compared(rule)}
+
+
+def _is_compared(rule: Rule) -> bool:
+    return rule.learns_from_times and not isinstance(rule, LayerRule)
 
 
 def _without_limit(rule: Rule) -> Rule:

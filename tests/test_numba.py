@@ -12,7 +12,7 @@ from app.network import Network
 from app.neuron.lif import Neuron
 from app.neuron.surrogate import Exponential, Rectangular
 from app.readout import decision_steps, first_spike_steps, predict_by_first
-from app.rules import activation, antlr, eventprop, timing
+from app.rules import activation, antlr, bptc, eventprop, timing, tssl_bp
 
 RULES = {
     "activation": activation(),
@@ -22,6 +22,8 @@ RULES = {
     "slayer": activation(variant="slayer"),
     "timing": timing(),
     "eventprop": eventprop(0.05),
+    "bptc": bptc(0.05),
+    "tssl_bp": tssl_bp(min_slope=0.05),
     "antlr": antlr(),
     "weighted": antlr(0.5, 2.0, Rectangular(), min_slope=0.2),
 }

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ..equations import Equation, source
 from ..neuron.surrogate import Surrogate
+from ..rules.layer_rule import LayerRule
 from ..rules.rule import Rule
 
 
@@ -64,6 +65,8 @@ def obstacle(rule: Rule) -> str | None:
     """Why a rule has no structure; None when it has one."""
     if not isinstance(rule, Rule):
         return f"its rule is a {type(rule).__name__}, which is no Rule"
+    if isinstance(rule, LayerRule):
+        return f"its rule {type(rule).__name__} is no pointwise equation but differentiates whole layers"
     if rule.asks_for("surrogate") and not _is_known(rule.surrogate):
         return f"its surrogate {type(rule.surrogate).__name__} is more than an equation"
     return None

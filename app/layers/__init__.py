@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from ..kernels import reference
 from ..neuron.lif import Neuron
+from ..rules.layer_rule import LayerRule
 from ..rules.rule import Rule
-from .spiking import connect, fire
+from .spiking import connect, differentiated, fire
 from .synapses import Conv, Dense
 
 Shape = tuple[int, ...]
@@ -38,6 +39,8 @@ class SpikingLayer(nn.Module):
         spikes, times = channels
         spikes = spikes if rule.learns_from_spikes else spikes.detach()  # errors that nobody asks for are not computed
         times = times if rule.learns_from_times else times.detach()
+        if isinstance(rule, LayerRule):
+            return differentiated(spikes, times, self.weight, self._bias(), self.synapses, neuron, rule)
         drive, shift = connect(spikes, times, self.weight, self.synapses)
         return fire(drive, shift, self._bias(), neuron, rule)
 

@@ -17,6 +17,7 @@ from ..autograd import first_derivative_only
 from ..equations import values
 from ..kernels import reference
 from ..neuron.lif import Neuron
+from ..rules.layer_rule import LayerRule, LayerRun
 from ..rules.rule import LATER, Rule
 from .synapses import Synapses
 
@@ -60,9 +61,7 @@ class _Fire(torch.autograd.Function):
         trajectory = reference.forward(drive, bias, neuron, rule.asks_for("current", "lost_current"))
         ctx.save_for_backward(*trajectory, bias)
         ctx.neuron, ctx.rule = neuron, rule
-        steps = torch.arange(len(drive), dtype=drive.dtype, device=drive.device)
-        times = trajectory.spikes_TBN * steps.view(-1, *[1] * (drive.dim() - 1))
-        return trajectory.spikes_TBN, times
+        return trajectory.spikes_TBN, _times(trajectory.spikes_TBN)
 
     @staticmethod
     @first_derivative_only
@@ -73,6 +72,48 @@ class _Fire(torch.autograd.Function):
         scan = reference.adjoint(error, spikes, neuron, rule.through_reset, ctx.needs_input_grad[1])
         grad_bias = neuron.beta_bias * scan.potential_TBN.sum_to_size(1, 1, *bias.shape).view(bias.shape)
         return scan.drive_TBN, scan.shift_TBN, grad_bias, None, None
+
+
+class _Layer(torch.autograd.Function):
+    """Synapses and neurons at once, for rules that differentiate whole layers."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        spikes: Tensor,
+        times: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        synapses: Synapses,
+        neuron: Neuron,
+        rule: LayerRule,
+    ) -> tuple[Tensor, Tensor]:
+        trajectory = reference.forward(synapses.drive(spikes, weight), bias, neuron, keep_current=True)
+        ctx.save_for_backward(spikes, weight, bias, *trajectory)
+        ctx.synapses, ctx.neuron, ctx.rule = synapses, neuron, rule
+        return trajectory.spikes_TBN, _times(trajectory.spikes_TBN)
+
+    @staticmethod
+    @first_derivative_only
+    def backward(ctx: Any, error_S: Tensor, error_t: Tensor) -> tuple[Tensor | None, ...]:
+        heard, weight, bias, *trajectory = ctx.saved_tensors
+        run = LayerRun(heard, weight, ctx.synapses, bias, reference.Trajectory(*trajectory), ctx.neuron)
+        found = ctx.rule.differentiate_layer(run, error_S, error_t)
+        grad_bias = ctx.neuron.beta_bias * found.potential.sum_to_size(1, 1, *bias.shape).view(bias.shape)
+        return found.spikes, found.times, found.weight, grad_bias, None, None, None
+
+
+def differentiated(
+    spikes: Tensor, times: Tensor, weight: Tensor, bias: Tensor, synapses: Synapses, neuron: Neuron, rule: LayerRule
+) -> tuple[Tensor, Tensor]:
+    """:func:`connect` and :func:`fire` for a rule that differentiates whole layers."""
+    return _Layer.apply(spikes, times, weight, bias, synapses, neuron, rule)
+
+
+def _times(spikes: Tensor) -> Tensor:
+    """The step at each spike, 0 elsewhere."""
+    steps = torch.arange(len(spikes), dtype=spikes.dtype, device=spikes.device)
+    return spikes * steps.view(-1, *[1] * (spikes.dim() - 1))
 
 
 def membrane_error(

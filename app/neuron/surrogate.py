@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..equations import exp, parameters, values, where
+from ..equations import exp, maximum, parameters, values, where
 from ..registry import Registry
 from ..settings import setting
 from .limits import LARGEST, require_single_precision
@@ -47,6 +47,7 @@ class Surrogate:
         return self.derivative(*values(self.parameters(), known, self.settings()))
 
 
+HALF_PI = 1.5707963267948966
 SURROGATES: Registry[type[Surrogate]] = Registry("surrogate")
 
 
@@ -80,3 +81,59 @@ class Rectangular(Surrogate):
     def derivative(potential: Tensor, theta: float, width: float) -> Tensor:
         """The equation above."""
         return where(abs(potential - theta) < width / 2, 1.0, potential * 0.0) * (1.0 / width)
+
+
+@SURROGATES.register("fast_sigmoid")
+@dataclass(frozen=True)
+class FastSigmoid(Surrogate):
+    """σ(v) = 1 / (1 + β |v − θ|)², of the fast sigmoid x / (1 + |x|) (SuperSpike, Zenke & Ganguli 2018)."""
+
+    beta: float = setting(10.0, "how steep the surrogate's primitive is at the threshold", key="surrogate_slope", gt=0)
+
+    @staticmethod
+    def derivative(potential: Tensor, theta: float, beta: float) -> Tensor:
+        """The equation above."""
+        reach = abs(potential - theta) * beta + 1.0
+        return 1.0 / (reach * reach)
+
+
+@SURROGATES.register("arctangent")
+@dataclass(frozen=True)
+class Arctangent(Surrogate):
+    """σ(v) = (β/2) / (1 + (π β (v − θ) / 2)²), of arctan(π β x / 2) / π (Fang et al. 2021)."""
+
+    beta: float = setting(2.0, "how steep the surrogate's primitive is at the threshold", key="surrogate_slope", gt=0)
+
+    @staticmethod
+    def derivative(potential: Tensor, theta: float, beta: float) -> Tensor:
+        """The equation above."""
+        angle = (potential - theta) * (HALF_PI * beta)
+        return beta / 2 / (angle * angle + 1.0)
+
+
+@SURROGATES.register("sigmoid")
+@dataclass(frozen=True)
+class Sigmoid(Surrogate):
+    """σ(v) = β s (1 − s) with the logistic function s = 1 / (1 + e^{−β (v − θ)}) (cf. Neftci, Mostafa & Zenke 2019)."""
+
+    beta: float = setting(4.0, "how steep the surrogate's primitive is at the threshold", key="surrogate_slope", gt=0)
+
+    @staticmethod
+    def derivative(potential: Tensor, theta: float, beta: float) -> Tensor:
+        """The equation above, in a form that no large β overflows."""
+        small = exp(abs(potential - theta) * -beta)
+        return small * beta / ((small + 1.0) * (small + 1.0))
+
+
+@SURROGATES.register("triangular")
+@dataclass(frozen=True)
+class Triangular(Surrogate):
+    """σ(v) = γ max(0, 1 − |v − θ| / w) (Bellec et al. 2018, with γ = 0.3 and w = θ)."""
+
+    height: float = setting(0.3, "the surrogate's value at the threshold", key="surrogate_height", gt=0)
+    reach: float = setting(1.0, "distance from the threshold at which the surrogate is 0", key="surrogate_reach", gt=0)
+
+    @staticmethod
+    def derivative(potential: Tensor, theta: float, height: float, reach: float) -> Tensor:
+        """The equation above."""
+        return maximum(1.0 - abs(potential - theta) / reach, 0.0) * height

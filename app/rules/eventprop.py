@@ -29,9 +29,11 @@ class EventProp(Rule):
 
     Args:
         min_slope: V̇⁻ is not taken to be less, as in the timing rule.
+        silent_penalty: as in the timing rule.
     """
 
     min_slope: float = setting(MIN_SLOPE, "least slope by which a timing error is divided, potential per step", gt=0)
+    silent_penalty: float = setting(100.0, "coefficient of the penalty that revives silent neurons", ge=0)  # type: ignore[misc]
 
     @staticmethod
     def membrane_error(
