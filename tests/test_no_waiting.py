@@ -10,13 +10,13 @@ import types
 
 import pytest
 import torch
-from app.losses.objective import Objective
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from app.engines import ENGINES
 from app.errors import RunStopped
 from app.events import Batch, SpikeEvents
+from app.losses import LOSSES
 from app.network import Network
 from app.neuron.lif import Neuron
 from app.rules import antlr
@@ -42,7 +42,7 @@ SPECS = {
 def module_of(loss, engine, device, spec=SPECS["conv"]):
     network = Network(spec, Neuron.auto(0.9, 0.9, 5), antlr())
     network.engine = engine
-    module = SpikingModule(network, Objective(loss), Optimisation(), 1.0, 0.1, 3).to(device)
+    module = SpikingModule(network, LOSSES[loss](), Optimisation(), 1.0, 0.1, 3).to(device)
     module._trainer = types.SimpleNamespace(global_step=1, log_every_n_steps=50, current_epoch=0, loggers=[])
     numbers = (torch.tensor([0, 3, 1], dtype=torch.int32), torch.tensor([5, 1, 2], dtype=torch.int32))
     events = SpikeEvents(*numbers, torch.tensor([0, 2, 3]), 5, (2, 6, 6)).to(device)

@@ -24,14 +24,15 @@ ANY_TARGET = GPUTarget("cuda", 80, 32)
 """For which an equation's source is gone through; what it may say is the same for all."""
 
 
-def forward_kernel() -> Any:
+@cache
+def forward_kernel(interpreted: bool) -> Any:
     """The forward scan, which is the same for all rules."""
-    return _forward(triton_build.interpreting())
+    return triton_build.kernel(triton_scans.forward_scan, interpreted)
 
 
-def backward_kernel(rule: Rule) -> Any:
+def backward_kernel(rule: Rule, interpreted: bool) -> Any:
     """The backward scan with the equations of a rule for which there is no :func:`obstacle`."""
-    return _backward(structure(rule), triton_build.interpreting())
+    return _backward(structure(rule), interpreted)
 
 
 def settings(rule: Rule) -> dict[str, tuple[float, ...]]:
@@ -43,11 +44,6 @@ def settings(rule: Rule) -> dict[str, tuple[float, ...]]:
 def obstacle(rule: Rule) -> str | None:
     """Why a rule cannot be compiled; None when it can."""
     return rule_structure.obstacle(rule) or _obstacle(structure(rule))
-
-
-@cache
-def _forward(interpreted: bool) -> Any:
-    return triton_build.kernel(triton_scans.forward_scan, interpreted)
 
 
 @cache
