@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 from app.engines import ENGINES
 from app.errors import RunStopped
 from app.events import Batch, SpikeEvents
+from app.layers.synapses import _as_products
 from app.losses import LOSSES
 from app.network import Network
 from app.neuron.lif import Neuron
@@ -113,3 +114,27 @@ def test_a_watch_that_noticed_nothing_says_nothing():
     module.stop_if_not_finite()
     module.watch.notice(0, [torch.tensor(1.0)], 0)
     module.stop_if_not_finite()
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_pinned_events_are_moved_without_waiting(pinned, monkeypatch):
+    """Not so back from a device: nobody would know when they have arrived."""
+    asked = []
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda self: pinned)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *args, **options: asked.append(options) or self)
+    _, batch = module_of("count", "layerwise", "cpu")
+    asked.clear()
+    batch.events.to("cuda")
+    assert asked == [{"non_blocking": pinned}] * 3
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("highest", False), ("high", True)])
+def test_convolutions_on_a_gpu_are_as_exact_as_products(precision, tf32):
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision(precision)
+    try:
+        with _as_products(types.SimpleNamespace(is_cuda=True)):
+            assert torch.backends.cudnn.allow_tf32 == tf32
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+    assert torch.backends.cudnn.allow_tf32 == before[1]

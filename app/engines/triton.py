@@ -315,7 +315,7 @@ class Triton:
     def _input(network: Network, spikes: SpikeEvents | Tensor) -> Train:
         if isinstance(spikes, SpikeEvents):
             spikes.check()
-            events = spikes.to(next(network.parameters()).device, non_blocking=True)
+            events = spikes.to(next(network.parameters()).device)
             if len(events.steps_E) < GATHERED_BELOW * events.time_steps * events.batch_size * prod(events.shape):
                 heard = next(layer for layer in network.layers if type(layer) is not Flatten)
                 if isinstance(heard, SpikingLayer) and type(heard.synapses) is Dense:
