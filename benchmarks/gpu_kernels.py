@@ -211,7 +211,8 @@ WORK = {
 
 
 @cache
-def _loops(gpu: Gpu) -> tuple[Loop, Loop]:
+def loops(gpu: Gpu) -> tuple[Loop, Loop]:
+    """The loops forward, and backward with ANTLR."""
     return loop_of("forward both", gpu.target), loop_of("backward antlr both", gpu.target)
 
 
@@ -235,7 +236,7 @@ def predict(work: Work, gpu: Gpu, tf32: bool = False) -> Prediction:
     gathers = work.events < work.steps * work.sizes[0] / 32
     for depth, (inputs, neurons) in enumerate(zip(work.sizes, work.sizes[1:], strict=False)):
         warps = work.batch * -(-neurons // 32)
-        for loop in _loops(gpu):
+        for loop in loops(gpu):
             scan_bytes = loop.bytes_moved * rows * neurons
             waves = max(LATENCY, -(-warps // (4 * gpu.multiprocessors)))
             scans += max(scan_bytes / bandwidth, work.steps * loop.instructions * waves / gpu.hz)
@@ -289,7 +290,7 @@ def main(argv: list[str]) -> int:
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     for gpu in GPUS:
-        for name, loop in zip(("forward both", "backward antlr both"), _loops(gpu), strict=True):
+        for name, loop in zip(("forward both", "backward antlr both"), loops(gpu), strict=True):
             print(f"{name:32} {gpu.name:14} {loop.instructions:4} instructions {loop.bytes_moved:3} bytes a step")
     lines = list(table())
     print("\n".join(lines))

@@ -42,7 +42,7 @@ class Dense:
 
 
 def _as_products(tensor: Tensor) -> AbstractContextManager[None]:
-    """Convolutions as exact as products: cuDNN's own default is TF32, whatever ``set_float32_matmul_precision`` says."""
+    """Convolutions as exact as products (``torch.set_float32_matmul_precision``): cuDNN's own default is TF32."""
     if not tensor.is_cuda:
         return nullcontext()
     tf32 = torch.get_float32_matmul_precision() != "highest"
