@@ -27,6 +27,7 @@ from app.errors import UserError, run_command
 from app.kernels import triton_build
 from app.neuron.surrogate import Rectangular
 from app.rules import Rule, activation, antlr, timing
+from app.rules.eventprop import EventProp
 
 TARGETS = {
     "cuda:80": GPUTarget("cuda", 80, 32),
@@ -41,6 +42,7 @@ RULES: dict[str, Rule] = {
     "activation-slayer": activation(variant="slayer"),
     "timing": timing(),
     "antlr": antlr(),
+    "eventprop": EventProp(),
 }
 RESETS = ("both", "potential", "subtract")
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"

@@ -39,9 +39,6 @@ GATHERED_BELOW = 1 / 32
 """Input of a smaller density is gathered event by event: that many rows of weights take less time than the product."""
 
 
-NONE, WEIGHT_AND_BIAS = frozenset[str](), frozenset(("weight", "bias"))
-
-
 @cache
 def _installed() -> bool:
     return find_spec("triton") is not None
@@ -348,14 +345,13 @@ class Triton:
         if type(network.neuron) is not Neuron:
             return f"its neuron {type(network.neuron).__name__} is unknown to it"
         for layer in network.layers:
-            known, parameters = type(layer) in (AveragePool, MaxPool, Flatten), NONE
-            if type(layer) is SpikingLayer:
-                known, parameters = type(layer.synapses) in (Dense, Conv), WEIGHT_AND_BIAS
+            spiking = type(layer) is SpikingLayer
+            known = type(layer.synapses) in (Dense, Conv) if spiking else type(layer) in (AveragePool, MaxPool, Flatten)
             if not known:
                 return f"its layer {layer!r} is unknown to it"
-            if reason := changed(layer, parameters):
+            if reason := changed(layer):
                 return f"its layer {layer!r} {reason}"
-            if parameters and len(layer.bias) != len(layer.weight):
+            if spiking and len(layer.bias) != len(layer.weight):
                 return f"its layer {layer!r} has {len(layer.bias)} biases"
         if not network.layers or type(network.layers[-1]) is not SpikingLayer:
             return "it does not end with a spiking layer"

@@ -17,8 +17,8 @@ from ..rules.rule import Rule
 from . import rule_structure
 from .rule_structure import Structure, structure
 
-CONSTANTS = ("theta", "alpha_v", "alpha_i", "beta_v", "beta_i")
-"""Quantities that are constants of the neuron."""
+CONSTANTS = ("theta", "alpha_v", "alpha_i", "beta_v", "beta_i", "keeps_potential")
+"""Quantities that are constants of the neuron, in the order in which the kernel gives them."""
 RESETS = ("both", "potential", "subtract")
 ANY_TARGET = GPUTarget("cuda", 80, 32)
 """For which an equation's source is gone through; what it may say is the same for all."""
@@ -103,6 +103,8 @@ def example_arguments(reset: str, currents: bool, through_reset: bool = False) -
         ("error_S", "error_t", "potentials", "bias", "drive_error", "shift_error", "bias_error"), float_
     )
     whole = dict.fromkeys(("steps", "samples", "neurons", "pixels"), 2)
-    constants = dict.fromkeys((*CONSTANTS, "beta_bias", "ahead_v", "half_i"), 1.0)
+    constants = dict.fromkeys(
+        ("theta", "alpha_v", "alpha_i", "beta_v", "beta_i", "beta_bias", "ahead_v", "half_i"), 1.0
+    )
     kept = {"counts": int_, "last": int_, "currents": float_ if currents else None}
     return tensors | whole | constants | kept | {"RESET": reset, "THROUGH_RESET": through_reset}
