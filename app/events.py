@@ -97,7 +97,9 @@ class SpikeEvents:
         return self.steps_E.device
 
     def to(self, *args, **kwargs) -> SpikeEvents:
-        """The same events on another device (Lightning moves batches through this)."""
+        """The same events on another device (Lightning moves batches through this); pinned ones without waiting."""
+        if len(args) < 3:
+            kwargs.setdefault("non_blocking", self.steps_E.is_pinned())
         moved = (t.to(*args, **kwargs) for t in (self.steps_E, self.neurons_E, self.offsets_B1))
         return SpikeEvents(*moved, self.time_steps, self.shape)
 

@@ -8,10 +8,36 @@ from typing import TYPE_CHECKING
 import matplotlib
 
 if TYPE_CHECKING:
+    from benchmarks.gpu_kernels import Row as KernelRow
     from benchmarks.training_step import Row
 
 DOCS = Path(__file__).parent.parent / "docs"
 FIGURE = "training_step.png"
+GPU_HEADING = "## On a GPU: predicted, never measured"
+GPU_SECTION = """{heading}
+
+No GPU was there when this was written. What follows is reckoned by `python -m benchmarks.gpu_kernels --page`: the
+kernels of `app/kernels/triton_scans.py` are compiled ahead of time, and their loop over time is read instruction by
+instruction from the machine code. Measure on your GPU before you believe any of it, after `python -m app.verify
+tests/golden`, which compares the engine with independent numbers there.
+
+The {kernels} kernels ({targets}) need at most {registers} registers of a lane and {shared} bytes of shared memory,
+and spill {spills}. In each step a lane moves {forward} bytes forward (the drive, V, a byte for the spike) and
+{backward} backward (both errors and V; the errors of drive and shift). V is kept, in the place of the drive: to run
+it again backwards would read the drive, write V and read it, 12 bytes instead of 8. Spikes are not read backwards,
+for V ≥ θ says them.
+
+A step is forward and backward with ANTLR, on the workloads of the table above. *Scans* are the time loops: what takes
+longer of their bytes, at {reached:.0%} of the memory's bandwidth, and their instructions, {latency} cycles each, for
+a warp's instructions wait for one another. With 16 samples it is these, with 256 the bandwidth. *Products* run at
+{reached:.0%} of the maker's figure; where fewer than 1 in 32 inputs fire, the first layer's are sums over events, on
+which TF32 has no say. *Step* is the work of the GPU alone, as a CUDA graph (which takes dense input, always of one
+shape) would run it; *launched* is with a host that launches a kernel every {launch:.0f} µs, as training runs.
+*Bandwidth* is the share of the maker's figure that the step's bytes make up. Lightning's loop, metrics, logging and
+the loading of data come on top.
+
+{table}
+"""
 PAGE = """# Performance of training
 
 Written by `python -m benchmarks.training_step --root DATA`; do not edit. {machine}.
@@ -53,6 +79,35 @@ calls, survive a fork, and claim one task after the other from an atomic counter
 """
 
 
+def write_gpu_section(rows: list[KernelRow], table: list[str]) -> None:
+    """Rewrite what the page says about GPUs."""
+    from benchmarks import gpu_kernels
+
+    moved = [loop.bytes_moved for loop in gpu_kernels.loops(gpu_kernels.GPUS[0])]
+    section = GPU_SECTION.format(
+        heading=GPU_HEADING,
+        kernels=len({row.kernel for row in rows}),
+        targets=", ".join(sorted({row.target for row in rows})),
+        registers=max(row.registers for row in rows),
+        shared=max(row.shared_bytes for row in rows),
+        spills=sum(row.spills for row in rows) or "nothing",
+        reached=gpu_kernels.REACHED,
+        latency=gpu_kernels.LATENCY,
+        launch=1e6 * gpu_kernels.LAUNCH_S,
+        forward=moved[0],
+        backward=moved[1],
+        table="\n".join(table),
+    )
+    page = (DOCS / "PERFORMANCE.md").read_text().partition(GPU_HEADING)[0].rstrip()
+    (DOCS / "PERFORMANCE.md").write_text(f"{page}\n\n{section}")
+
+
+def _gpu_section() -> str:
+    """What the page says about GPUs, which another command writes."""
+    _, heading, text = (DOCS / "PERFORMANCE.md").read_text().partition(GPU_HEADING)
+    return f"\n{heading}{text}" if heading else ""
+
+
 def write_page(rows: list[Row], machine: str, note: str, epoch: str) -> None:
     """Rewrite the page and the figure."""
     table = "\n".join(
@@ -62,7 +117,7 @@ def write_page(rows: list[Row], machine: str, note: str, epoch: str) -> None:
     )
     _draw(rows)
     note = f"{note[:1].upper()}{note[1:]}." if note else ""
-    page = PAGE.format(machine=machine, note=note, figure=FIGURE, table=table, epoch=epoch)
+    page = PAGE.format(machine=machine, note=note, figure=FIGURE, table=table, epoch=epoch) + _gpu_section()
     (DOCS / "PERFORMANCE.md").write_text(page)
 
 

@@ -10,13 +10,14 @@ import types
 
 import pytest
 import torch
-from app.losses.objective import Objective
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from app.engines import ENGINES
 from app.errors import RunStopped
 from app.events import Batch, SpikeEvents
+from app.layers.synapses import _as_products
+from app.losses import LOSSES
 from app.network import Network
 from app.neuron.lif import Neuron
 from app.rules import antlr
@@ -42,7 +43,7 @@ SPECS = {
 def module_of(loss, engine, device, spec=SPECS["conv"]):
     network = Network(spec, Neuron.auto(0.9, 0.9, 5), antlr())
     network.engine = engine
-    module = SpikingModule(network, Objective(loss), Optimisation(), 1.0, 0.1, 3).to(device)
+    module = SpikingModule(network, LOSSES[loss](), Optimisation(), 1.0, 0.1, 3).to(device)
     module._trainer = types.SimpleNamespace(global_step=1, log_every_n_steps=50, current_epoch=0, loggers=[])
     numbers = (torch.tensor([0, 3, 1], dtype=torch.int32), torch.tensor([5, 1, 2], dtype=torch.int32))
     events = SpikeEvents(*numbers, torch.tensor([0, 2, 3]), 5, (2, 6, 6)).to(device)
@@ -113,3 +114,27 @@ def test_a_watch_that_noticed_nothing_says_nothing():
     module.stop_if_not_finite()
     module.watch.notice(0, [torch.tensor(1.0)], 0)
     module.stop_if_not_finite()
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_pinned_events_are_moved_without_waiting(pinned, monkeypatch):
+    """Not so back from a device: nobody would know when they have arrived."""
+    asked = []
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda self: pinned)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *args, **options: asked.append(options) or self)
+    _, batch = module_of("count", "layerwise", "cpu")
+    asked.clear()
+    batch.events.to("cuda")
+    assert asked == [{"non_blocking": pinned}] * 3
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("highest", False), ("high", True)])
+def test_convolutions_on_a_gpu_are_as_exact_as_products(precision, tf32):
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision(precision)
+    try:
+        with _as_products(types.SimpleNamespace(is_cuda=True)):
+            assert torch.backends.cudnn.allow_tf32 == tf32
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+    assert torch.backends.cudnn.allow_tf32 == before[1]

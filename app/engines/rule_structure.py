@@ -37,6 +37,9 @@ class Structure(NamedTuple):
         Args:
             places: where each quantity is found.
             parameters: of the function; its settings are the tuples ``of_rule`` and ``of_surrogate``.
+
+        Raises:
+            ValueError: an equation asks for a quantity that has no place.
         """
         if self.surrogate:
             places = places | {"surrogate": f"derivative({_arguments(self.surrogate, places, 'of_surrogate')})"}
@@ -78,4 +81,7 @@ def _is_known(surrogate: Any) -> bool:
 
 def _arguments(part: Part, places: dict[str, str], own: str) -> str:
     own_places = {name: f"{own}[{i}]" for i, name in enumerate(part.settings)}
+    for name in part.asks_for:
+        if name not in places | own_places:
+            raise ValueError(f"it asks for {name!r}, which this engine does not have")
     return ", ".join((places | own_places)[name] for name in part.asks_for)

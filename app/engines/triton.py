@@ -10,6 +10,8 @@ Nothing here waits for the device, and all shapes follow from the input's: a CUD
 
 from __future__ import annotations
 
+import os
+from functools import cache
 from importlib.util import find_spec
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,6 +37,11 @@ if TYPE_CHECKING:
 
 GATHERED_BELOW = 1 / 32
 """Input of a smaller density is gathered event by event: that many rows of weights take less time than the product."""
+
+
+@cache
+def _installed() -> bool:
+    return find_spec("triton") is not None
 
 
 class Gathered(NamedTuple):
@@ -115,7 +122,7 @@ class _Layer(torch.autograd.Function):
         potentials = drive if learns else None  # in the place of the drive, which has been read by then
         arrays = {"drive": drive, "bias": bias, "potentials": potentials, "currents": currents, "spikes": own}
         written = {"counts": counts, "last": last, "max_spikes": neuron.max_spikes}
-        _launch(triton_rule.forward_kernel(), drive, bias, arrays | written | _constants(neuron))
+        _launch(triton_rule.forward_kernel(not drive.is_cuda), drive, bias, arrays | written | _constants(neuron))
         ctx.save_for_backward(weight, bias, drive, currents, counts, last, *(x for x in lists if torch.is_tensor(x)))
         ctx.synapses, ctx.neuron, ctx.rule, ctx.shape = synapses, neuron, rule, spikes.shape
         ctx.set_materialize_grads(False)
@@ -148,7 +155,7 @@ class _Layer(torch.autograd.Function):
         }
         constants = {"ahead_v": neuron.beta_v * neuron.alpha_v, "half_i": neuron.beta_i / 2}
         constants |= {"THROUGH_RESET": rule.through_reset, **triton_rule.settings(rule), **_constants(neuron)}
-        _launch(triton_rule.backward_kernel(rule), potentials, bias, arrays | constants)
+        _launch(triton_rule.backward_kernel(rule, not potentials.is_cuda), potentials, bias, arrays | constants)
         below = errors[0 if to_value else 1 :][: to_value + to_time]
         pulled = _pull_back(ctx.synapses, below, weight, spikes) if len(below) else []
         value_error = pulled[0] if to_value else None
@@ -305,7 +312,7 @@ class Triton:
     def _input(network: Network, spikes: SpikeEvents | Tensor) -> Train:
         if isinstance(spikes, SpikeEvents):
             spikes.check()
-            events = spikes.to(next(network.parameters()).device, non_blocking=True)
+            events = spikes.to(next(network.parameters()).device)
             if len(events.steps_E) < GATHERED_BELOW * events.time_steps * events.batch_size * prod(events.shape):
                 heard = next(layer for layer in network.layers if type(layer) is not Flatten)
                 if isinstance(heard, SpikingLayer) and type(heard.synapses) is Dense:
@@ -323,33 +330,33 @@ class Triton:
         *own, counts = _Layer.apply(spikes, by_value, by_time, layer.weight, layer.bias, *how)
         return Train(*own), counts
 
-    def _machine_obstacle(self, network: Network) -> str | None:
-        if find_spec("triton") is None:
-            return "Triton is not installed"
-        from ..kernels.triton_build import interpreting
-
+    @staticmethod
+    def _machine_obstacle(network: Network) -> str | None:
         for parameter in network.parameters():
             if parameter.dtype != torch.float32:
                 return f"its weights are {str(parameter.dtype).removeprefix('torch.')} instead of float32"
-            if parameter.device.type != "cuda" and not (parameter.device.type == "cpu" and interpreting()):
+            place = parameter.device.type
+            if place != "cuda" and not (place == "cpu" and os.environ.get("TRITON_INTERPRET") == "1"):
                 return f"it is on {parameter.device}, not on a GPU"
-        return None
+        return None if _installed() else "Triton is not installed"
 
-    def _network_obstacle(self, network: Network) -> str | None:
-        from . import triton_rule
-
+    @staticmethod
+    def _network_obstacle(network: Network) -> str | None:
         if type(network.neuron) is not Neuron:
             return f"its neuron {type(network.neuron).__name__} is unknown to it"
         for layer in network.layers:
-            known = type(layer) in (AveragePool, MaxPool, Flatten)
-            if type(layer) is SpikingLayer:
-                known = type(layer.synapses) in (Dense, Conv) and len(layer.bias) == len(layer.weight)
+            spiking = type(layer) is SpikingLayer
+            known = type(layer.synapses) in (Dense, Conv) if spiking else type(layer) in (AveragePool, MaxPool, Flatten)
             if not known:
                 return f"its layer {layer!r} is unknown to it"
             if reason := changed(layer):
                 return f"its layer {layer!r} {reason}"
+            if spiking and len(layer.bias) != len(layer.weight):
+                return f"its layer {layer!r} has {len(layer.bias)} biases"
         if not network.layers or type(network.layers[-1]) is not SpikingLayer:
             return "it does not end with a spiking layer"
+        from . import triton_rule
+
         return triton_rule.obstacle(network.rule)
 
     @staticmethod

@@ -17,21 +17,22 @@ from ..rules.rule import Rule
 from . import rule_structure
 from .rule_structure import Structure, structure
 
-CONSTANTS = ("theta", "alpha_v", "alpha_i", "beta_v", "beta_i")
-"""Quantities that are constants of the neuron."""
+CONSTANTS = ("theta", "alpha_v", "alpha_i", "beta_v", "beta_i", "keeps_potential")
+"""Quantities that are constants of the neuron, in the order in which the kernel gives them."""
 RESETS = ("both", "potential", "subtract")
 ANY_TARGET = GPUTarget("cuda", 80, 32)
 """For which an equation's source is gone through; what it may say is the same for all."""
 
 
-def forward_kernel() -> Any:
+@cache
+def forward_kernel(interpreted: bool) -> Any:
     """The forward scan, which is the same for all rules."""
-    return _forward(triton_build.interpreting())
+    return triton_build.kernel(triton_scans.forward_scan, interpreted)
 
 
-def backward_kernel(rule: Rule) -> Any:
+def backward_kernel(rule: Rule, interpreted: bool) -> Any:
     """The backward scan with the equations of a rule for which there is no :func:`obstacle`."""
-    return _backward(structure(rule), triton_build.interpreting())
+    return _backward(structure(rule), interpreted)
 
 
 def settings(rule: Rule) -> dict[str, tuple[float, ...]]:
@@ -43,11 +44,6 @@ def settings(rule: Rule) -> dict[str, tuple[float, ...]]:
 def obstacle(rule: Rule) -> str | None:
     """Why a rule cannot be compiled; None when it can."""
     return rule_structure.obstacle(rule) or _obstacle(structure(rule))
-
-
-@cache
-def _forward(interpreted: bool) -> Any:
-    return triton_build.kernel(triton_scans.forward_scan, interpreted)
 
 
 @cache
@@ -107,6 +103,8 @@ def example_arguments(reset: str, currents: bool, through_reset: bool = False) -
         ("error_S", "error_t", "potentials", "bias", "drive_error", "shift_error", "bias_error"), float_
     )
     whole = dict.fromkeys(("steps", "samples", "neurons", "pixels"), 2)
-    constants = dict.fromkeys((*CONSTANTS, "beta_bias", "ahead_v", "half_i"), 1.0)
+    constants = dict.fromkeys(
+        ("theta", "alpha_v", "alpha_i", "beta_v", "beta_i", "beta_bias", "ahead_v", "half_i"), 1.0
+    )
     kept = {"counts": int_, "last": int_, "currents": float_ if currents else None}
     return tensors | whole | constants | kept | {"RESET": reset, "THROUGH_RESET": through_reset}

@@ -11,7 +11,6 @@ import ast
 import hashlib
 import inspect
 import linecache
-import os
 import textwrap
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -33,11 +32,6 @@ STAGES = 8
 """How many steps are fetched ahead: 8 reads of a kilobyte for each multiprocessor's warp hide what memory takes."""
 OPTIONS = {"num_warps": WARPS, "enable_fp_fusion": False}
 """Without fused operations every number is rounded as PyTorch does."""
-
-
-def interpreting() -> bool:
-    """Whether kernels are interpreted."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def defined(text: str, name: str, scope: Mapping[str, Any]) -> FunctionType:

@@ -187,6 +187,7 @@ def backward_scan(
             alpha_i,
             beta_v,
             beta_i,
+            1.0 if RESET == "subtract" else 0.0,
             of_rule,
             of_surrogate,
         )

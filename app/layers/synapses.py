@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.backends import cudnn
 from torch.nn import grad
 
 
@@ -38,22 +41,33 @@ class Dense:
         return error.flatten(0, 1).t() @ spikes.flatten(0, 1)
 
 
+def _as_products(tensor: Tensor) -> AbstractContextManager[None]:
+    """Convolutions as exact as products (``torch.set_float32_matmul_precision``): cuDNN's own default is TF32."""
+    if not tensor.is_cuda:
+        return nullcontext()
+    tf32 = torch.get_float32_matmul_precision() != "highest"
+    kept = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "deterministic")}
+    return cudnn.flags(**kept, allow_tf32=tf32)
+
+
 class Conv:
     """Two-dimensional convolution, stride 1, padding K // 2: weight [C_out, C_in, K, K]."""
 
     def drive(self, spikes: Tensor, weight: Tensor) -> Tensor:
         """All steps and samples as one batch of images."""
-        images = F.conv2d(spikes.flatten(0, 1), weight, padding=weight.shape[-1] // 2)
+        with _as_products(spikes):
+            images = F.conv2d(spikes.flatten(0, 1), weight, padding=weight.shape[-1] // 2)
         return images.unflatten(0, spikes.shape[:2])
 
     def pull_back(self, error: Tensor, weight: Tensor, spikes: Tensor) -> Tensor:
         """The transposed convolution."""
         shape = spikes.flatten(0, 1).shape
-        images = grad.conv2d_input(shape, weight, error.flatten(0, 1), padding=weight.shape[-1] // 2)
+        with _as_products(error):
+            images = grad.conv2d_input(shape, weight, error.flatten(0, 1), padding=weight.shape[-1] // 2)
         return images.view_as(spikes)
 
     def weight_gradient(self, error: Tensor, weight: Tensor, spikes: Tensor) -> Tensor:
         """The correlation of error and spikes."""
-        return grad.conv2d_weight(
-            spikes.flatten(0, 1), weight.shape, error.flatten(0, 1), padding=weight.shape[-1] // 2
-        )
+        images, errors = spikes.flatten(0, 1), error.flatten(0, 1)
+        with _as_products(error):
+            return grad.conv2d_weight(images, weight.shape, errors, padding=weight.shape[-1] // 2)

@@ -14,6 +14,8 @@ from app.layers import AveragePool
 from app.layers.synapses import Dense
 from app.neuron.surrogate import Exponential, Rectangular, Surrogate
 from app.rules import Rule, activation, antlr, timing
+from app.rules.eventprop import EventProp
+from app.rules.rule import QUANTITIES
 from app.settings import setting
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -28,6 +30,7 @@ RULES = {
     "spikes": antlr(lambda_tim=0.0),
     "times": antlr(lambda_act=0.0),
     "neither": antlr(0.0, 0.0),
+    "eventprop": EventProp(),
 }
 HALF = 0.5
 
@@ -59,12 +62,15 @@ class Everything(Rule):
         alpha_i,
         beta_v,
         beta_i,
+        keeps_potential,
         gain,
     ):
         """Several statements, numbers of the module and all functions."""
         near = abs(potential - theta) < HALF
         lost = lost_potential * later_error * alpha_v + lost_current * later_current_error * alpha_i
-        scale = sqrt(maximum(minimum(count, 3.0), 1.0)) + exp(current * -beta_i) + bias * beta_v
+        scale = (
+            sqrt(maximum(minimum(count, 3.0), 1.0)) + exp(current * -beta_i) + bias * beta_v + keeps_potential * alpha_i
+        )
         by_time = where(spikes & ~near, error_t / maximum(abs(slope), 0.5), 0.0)
         return gain * (surrogate * error_S * scale - by_time) - where(near | spikes, 0.01 * lost, 0.0)
 
@@ -81,12 +87,13 @@ def test_every_rule_with_and_without_a_limit_of_spikes(twins, name, limit):
 @pytest.mark.parametrize("limit", [None, 1])
 @pytest.mark.parametrize("reset", ["both", "potential", "subtract"])
 def test_a_rule_that_asks_for_everything_with_every_reset(twins, reset, limit):
+    assert {*QUANTITIES} <= {*Everything().parameters()}
     network = twins.make(["20", "fc9", "fc5"], 12, Everything(), max_spikes=limit, reset=reset)
     twins.compare(network, twins.trains(12, 2, (20,)))
 
 
 @pytest.mark.parametrize("reset", ["potential", "subtract"])
-@pytest.mark.parametrize("name", ["rnn", "slayer", "antlr"])
+@pytest.mark.parametrize("name", ["rnn", "slayer", "antlr", "eventprop"])
 def test_every_reset(twins, name, reset):
     network = twins.make(["20", "fc9", "fc5"], 12, RULES[name], reset=reset)
     twins.compare(network, twins.trains(12, 2, (20,)))
@@ -225,10 +232,10 @@ def test_what_stands_in_the_way_is_said_in_a_sentence(twins, monkeypatch):
     assert "its rule cannot be compiled" in obstacle(Dictionary())
     assert "refers to 'torch'" in obstacle(Foreign())
     assert "its surrogate Odd is more than an equation" in obstacle(activation(Odd()))
+    monkeypatch.setattr(triton, "_installed", lambda: False)
+    assert "Triton is not installed" in obstacle()
     monkeypatch.delenv("TRITON_INTERPRET")
     assert "it is on cpu, not on a GPU" in obstacle()
-    monkeypatch.setattr(triton, "find_spec", lambda name: None)
-    assert "Triton is not installed" in obstacle()
 
 
 @pytest.mark.parametrize("spec", [["2x3x4", "flatten", "fc9", "fc5"], ["24", "fc9", "fc5"]], ids=str)
