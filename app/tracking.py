@@ -139,7 +139,7 @@ def run_logger(
     Args:
         config: the run's configuration.
         settings: the same as plain containers.
-        origin: what makes the run: ``code`` and ``data``, as in ``config.yaml``.
+        origin: what makes the run: ``code``, ``data``, ``engine`` and ``device``, as in ``config.yaml``.
         out: the run's folder; the id in ``out/wandb_id`` makes a resumed run go on as the same W&B run.
         rows: gives the rows of ``metrics.csv``: what the run has logged before it was resumed, and since.
     """
@@ -213,7 +213,12 @@ def _logger(
         group=config.tracking.group,
         tags=[config.task, config.rule, *config.tracking.tags],
         notes=config.tracking.notes,
-        config={**shown, "code_version": origin.get("code"), "data_fingerprint": origin.get("data")},
+        config={
+            **shown,
+            "code_version": origin.get("code"),
+            "data_fingerprint": origin.get("data"),
+            "runs_on": {what: origin.get(what) for what in ("engine", "device")},
+        },
         settings=wandb.Settings(
             console="off",
             host="",  # wandb would ask the machine for its name

@@ -13,6 +13,7 @@ class Timed:
     """Hands everything to the engine ``layerwise``; one that computes by itself has a ``run`` of its own."""
 
     preference = -1  # never chosen by engine=auto, for it is no faster than another one
+    device = None  # any
 
     def obstacle(self, network, spikes):
         """What this engine cannot run, as the end of "because …"; None when it can."""

@@ -28,7 +28,7 @@ LAYERS = [
     {"app.training"},
     {"app.verify", "app.evaluate", "app.report"},
     {"app.landscape", "app.sweep"},
-    {"app.cli"},
+    {"app.cli", "app.train"},
 ]
 FILES = sorted(APP.rglob("*.py"))
 NAMED_IN_TYPES = {"app.network", "app.network.Network"}

@@ -41,9 +41,11 @@ class Engine(Protocol):
 
     Attributes:
         preference: ``engine=auto`` takes the engine with the largest that has no obstacle.
+        device: the kind of device that it is made for, "cpu" or "cuda"; None for any.
     """
 
     preference: int
+    device: str | None
 
     def obstacle(self, network: Network, spikes: SpikeEvents | Tensor | None) -> str | None:
         """Why this engine cannot run a network, as the end of "because …"; None when it can.

@@ -238,6 +238,7 @@ class EventDriven:
     """Fully connected layers, float32, on the CPU: arithmetic only where a spike is."""
 
     preference = 10
+    device = "cpu"
 
     def obstacle(self, network: Network, spikes: SpikeEvents | Tensor | None) -> str | None:
         """Anything that the kernels do not know; see :class:`app.engines.engine.Engine`."""

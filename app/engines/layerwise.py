@@ -21,6 +21,7 @@ class Layerwise:
     """Every layer runs the whole window before the next one; what the modules do is what happens, hooks included."""
 
     preference = 0
+    device = None
 
     def obstacle(self, network: Network, spikes: SpikeEvents | Tensor | None) -> str | None:
         """Nothing stands in its way."""

@@ -279,6 +279,7 @@ class Triton:
     """Any layers and rules that are known here, float32, on a GPU; states in registers over the whole window."""
 
     preference = 20
+    device = "cuda"
 
     def obstacle(self, network: Network, spikes: SpikeEvents | Tensor | None) -> str | None:
         """Anything that is not known here; see :class:`app.engines.engine.Engine`."""

@@ -18,6 +18,7 @@ from ..runs import CONFIG, Run, Unusable, read_run
 from .plan import Trial
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
+"""In a checkout; the installed package has the module alone."""
 DAMAGED = "damaged"
 """In the sweep's folder: runs whose numbers cannot be read any more."""
 POLL_S = 0.1
@@ -79,7 +80,8 @@ def set_aside(trial: Trial) -> Path:
 def command(trial: Trial) -> list[str]:
     """What runs the trial: anew, or going on with it if it was begun before."""
     begun = (trial.out / CONFIG).exists()
-    return [sys.executable, str(TRAIN), *trial.arguments, *(["ckpt=last"] if begun else [])]
+    train = [str(TRAIN)] if TRAIN.is_file() else ["-m", f"{__package__.partition('.')[0]}.train"]
+    return [sys.executable, *train, *trial.arguments, *(["ckpt=last"] if begun else [])]
 
 
 def log_of(trial: Trial) -> Path:

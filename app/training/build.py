@@ -33,6 +33,7 @@ from ..config.components import SLOTS, chosen_names, make
 from ..data.augmentation import Augmentation
 from ..data.base import EventDataModule
 from ..data.loader import check_room, raise_worker_failure
+from ..engines import ENGINES, Choice
 from ..errors import UserError
 from ..network import Network
 from ..neuron.lif import Neuron, centre_bias
@@ -162,6 +163,12 @@ class Run:
     stop: StopSignals
     wandb: tracking.RunLogger | None = None
     origin: dict[str, str] = field(default_factory=dict)
+    engine: Choice | None = None
+
+    @property
+    def runs_on(self) -> dict[str, str]:
+        """The engine and the device."""
+        return {"engine": self.engine.name if self.engine else "", "device": self.trainer.strategy.root_device.type}
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -181,7 +188,7 @@ class Run:
             self.data.setup("fit")
             check_batches(self.trainer, self.data)
             check_room(self.data.num_workers)
-            self.origin = {"code": code_version(), "data": self.data.data_fingerprint()}
+            self.origin = {"code": code_version(), "data": self.data.data_fingerprint(), **self.runs_on}
         with self.start.taken(self.trainer, self.origin) as start:
             if start.out != self.start.out:
                 self._move(start)
@@ -251,7 +258,7 @@ def build_run(start: Start) -> Run:
     L.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config)
     run = _furnished(start, module, build_data(config, module.network))
-    _check_engine(module.network, run.trainer)
+    run.engine = _engine(module.network, run.trainer)
     return run
 
 
@@ -271,11 +278,24 @@ def _lightning_refuses(error: Exception) -> UserError:
     return UserError(f"trainer.*: Lightning refuses this combination: {' '.join(str(error).split())}")
 
 
-def _check_engine(network: Network, trainer: L.Trainer) -> None:
-    """Refuse an engine that cannot run the network on the trainer's device, or with its floating point numbers."""
+def _engine(network: Network, trainer: L.Trainer) -> Choice:
+    """The engine that runs the network on the trainer's device, with its floating point numbers.
+
+    Raises:
+        UserError: the engine that was asked for cannot.
+    """
     device, dtype = trainer.strategy.root_device, torch.float64 if trainer.precision == "64-true" else torch.float32
     with _naming(""):
-        copy.deepcopy(network).to(device, dtype).choose_engine()
+        choice = copy.deepcopy(network).to(device, dtype).choose_engine()
+    meant = {
+        name: why for name, why in choice.passed_over.items() if getattr(ENGINES[name], "device", None) == device.type
+    }
+    for name, why in meant.items():
+        warn(
+            f"engine=auto falls back to {choice.name}, which takes many times as long (docs/PERFORMANCE.md): "
+            f"{name} cannot run this network, {why}"
+        )
+    return choice
 
 
 def check_batches(trainer: L.Trainer, data: EventDataModule) -> None:

@@ -74,7 +74,7 @@ class Start:
 
         Args:
             trainer: knows which process this is.
-            origin: what made the run, written on top of its ``config.yaml``: ``code`` and ``data``.
+            origin: what made the run, written on top of its ``config.yaml``: ``code``, ``data`` and so on.
 
         Raises:
             UserError: the folder holds or belongs to another run, or cannot be written.

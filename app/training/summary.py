@@ -31,7 +31,8 @@ def heading(run: Run) -> str:
     parameters = sum(p.numel() for p in run.module.network.parameters())
     return (
         f"{c.task}: {'-'.join(c.network)} ({parameters:,} parameters), T = {c.time_steps}, rule {c.rule}, "
-        f"loss {c.loss}, seed {c.seed}{went_on}\nwriting to {start.out}"
+        f"loss {c.loss}, seed {c.seed}{went_on}\n"
+        f"engine {run.runs_on['engine']} on {run.runs_on['device']}, writing to {start.out}"
     )
 
 
@@ -61,6 +62,7 @@ def finish(run: Run, train_s: float) -> dict[str, Any]:
         "train_s": round(train_s, 3),
         "code_version": code_version(),
         "data_fingerprint": run.origin.get("data"),
+        **run.runs_on,
     }
     if run.trainer.is_global_zero:
         with replacing(out / SUMMARY) as file:
