@@ -8,7 +8,6 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..kernels.reference import adjoint
-from ..settings import setting
 from .layer_rule import LayerErrors, LayerRule, LayerRun
 from .rule import RULES
 
@@ -25,11 +24,9 @@ class HybridMacroMicro(LayerRule):
     own count in the brackets. Our form of it: the PSP is that of the neuron here, cut by its resets; the bias counts as
     a synapse; the error of a count is the mean over time of δS[t]; silent neurons learn nothing and hand nothing on.
 
-    Args:
-        silent_penalty: as in the timing rule: a neuron that is silent has no e_{i|j} and would stay so.
+    Silent neurons stay so: start with weights or biases with which neurons fire, and with a target above 0 for all.
     """
 
-    silent_penalty: float = setting(100.0, "coefficient of the penalty that revives silent neurons", ge=0)  # type: ignore[misc]
     errors: ClassVar[tuple[str, ...]] = ("error_S",)
 
     def differentiate_layer(self, run: LayerRun, error_S: Tensor, error_t: Tensor) -> LayerErrors:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy.special import lambertw
 
-from app import Network, Neuron
+from app import Network, Neuron, count_loss
 from app.kernels.reference import forward
 from app.layers import SpikingLayer
 from app.layers.spiking import connect, fire, membrane_error
@@ -184,3 +184,26 @@ def test_rules_of_whole_layers_run_on_the_plain_engine_and_compiled_ones_say_why
     assert "differentiates whole layers" in choice.passed_over["event_driven"]
     with pytest.raises(ValueError, match="differentiates whole layers; use engine=auto"):
         Network(["20", "fc5"], Neuron.auto(0.9, 0.9, 20), rule, engine="event_driven")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", [lee(), hm2bp()], ids=lambda rule: type(rule).__name__)
+def test_errors_of_counts_teach_what_rates_tell_apart(rule):
+    """Four classes of Poisson rates, target counts 12 / 2: from chance to nearly all in 50 steps."""
+    rates = torch.rand(4, 30, generator=torch.Generator().manual_seed(9)) * 0.3
+    torch.manual_seed(0)
+    network = Network(["30", "fc40", "fc4"], Neuron.auto(0.95, 0.9, T), rule)
+    with torch.no_grad():
+        for made in network.spiking:
+            made.weight.add_(0.5 * made.fan_in**-0.5)
+    optimizer, right = torch.optim.Adam(network.parameters(), 0.01), []
+    for _ in range(50):
+        label = torch.randint(4, (48,))
+        output = network((torch.rand(T, 48, 30) < rates[label]).float())
+        target = torch.where(torch.nn.functional.one_hot(label, 4).bool(), 12.0, 2.0)
+        optimizer.zero_grad()
+        count_loss(output.spikes_TBN, target).backward()
+        optimizer.step()
+        right.append(float((output.spikes_TBN.sum(0).argmax(1) == label).float().mean()))
+    assert right[0] < 0.5
+    assert sum(right[-5:]) / 5 > 0.85
