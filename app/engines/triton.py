@@ -64,12 +64,13 @@ class Gathered(NamedTuple):
         """The lists of events, made on their device."""
         shape = (events.time_steps, events.batch_size, prod(events.shape))
         row_E, neuron_E = events.steps_E.long() * shape[1] + events.samples_E(), events.neurons_E.long()
-        lists = []
+        lists: list[Tensor] = []
         for key_E, value_E, places in ((row_E, neuron_E, shape[0] * shape[1]), (neuron_E, row_E, shape[2])):
             sorted_E, order_E = key_E.sort(stable=True)
             starts = torch.searchsorted(sorted_E, torch.arange(places, device=key_E.device))
             lists += [value_E[order_E], starts]
-        return cls(*lists, shape)
+        rows, neurons = lists[:2], lists[2:]
+        return cls(rows[0], rows[1], neurons[0], neurons[1], shape)
 
     def drive(self, weight_NM: Tensor) -> Tensor:
         """S·Wᵀ: the sum of the weights of each row's events, in their order."""
@@ -85,11 +86,11 @@ class Train(NamedTuple):
     """The spikes of a layer on their way to the next one.
 
     Args:
-        spikes: [T, B, *N], bytes 0/1, or floats where they are something else; few input events may be gathered.
+        spikes: [T, B, *N], bytes 0/1, or floats where they are something else; or Gathered, few input events.
         by_value, by_time: the placeholders, [T, B, *N], whose gradients are dL/dS and dL/dt̂; None where nobody asks.
     """
 
-    spikes: Tensor | Gathered
+    spikes: Any
     by_value: Tensor | None
     by_time: Tensor | None
 
@@ -100,7 +101,7 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        spikes: Tensor | Gathered,
+        spikes: Any,
         by_value: Tensor | None,
         by_time: Tensor | None,
         weight: Tensor,
@@ -113,9 +114,9 @@ class _Layer(torch.autograd.Function):
         from . import triton_rule
 
         if isinstance(spikes, Gathered):
-            drive, lists = spikes.drive(weight), spikes
+            drive, lists = spikes.drive(weight), [*spikes[:4]]
         else:
-            drive, lists = synapses.drive(spikes.to(weight.dtype), weight), (spikes,)
+            drive, lists = synapses.drive(spikes.to(weight.dtype), weight), [spikes]
         own = torch.empty_like(drive, dtype=torch.uint8)
         counts, last = (drive.new_empty(drive[0].shape, dtype=torch.int32) for _ in range(2))
         currents = torch.empty_like(drive) if learns and rule.asks_for("current", "lost_current") else None
@@ -123,7 +124,7 @@ class _Layer(torch.autograd.Function):
         arrays = {"drive": drive, "bias": bias, "potentials": potentials, "currents": currents, "spikes": own}
         written = {"counts": counts, "last": last, "max_spikes": neuron.max_spikes}
         _launch(triton_rule.forward_kernel(not drive.is_cuda), drive, bias, arrays | written | _constants(neuron))
-        ctx.save_for_backward(weight, bias, drive, currents, counts, last, *(x for x in lists if torch.is_tensor(x)))
+        ctx.save_for_backward(weight, bias, drive, currents, counts, last, *lists)
         ctx.synapses, ctx.neuron, ctx.rule, ctx.shape = synapses, neuron, rule, spikes.shape
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(own, counts)
@@ -136,7 +137,7 @@ class _Layer(torch.autograd.Function):
         from . import triton_rule
 
         weight, bias, potentials, currents, counts, last, *lists = ctx.saved_tensors
-        spikes = lists[0] if len(lists) == 1 else Gathered(*lists, ctx.shape)
+        spikes: Any = lists[0] if len(lists) == 1 else Gathered(*lists, ctx.shape)
         neuron, rule = ctx.neuron, ctx.rule
         _, to_value, to_time, to_weight, to_bias, *_ = ctx.needs_input_grad
         errors = potentials.new_empty(1 + to_time, *potentials.shape)
@@ -157,7 +158,7 @@ class _Layer(torch.autograd.Function):
         constants |= {"THROUGH_RESET": rule.through_reset, **triton_rule.settings(rule), **_constants(neuron)}
         _launch(triton_rule.backward_kernel(rule, not potentials.is_cuda), potentials, bias, arrays | constants)
         below = errors[0 if to_value else 1 :][: to_value + to_time]
-        pulled = _pull_back(ctx.synapses, below, weight, spikes) if len(below) else []
+        pulled = _pull_back(ctx.synapses, below, weight, spikes) if len(below) else below
         value_error = pulled[0] if to_value else None
         time_error = pulled[-1] if to_time else None
         if time_error is not None and spikes.is_floating_point():  # the height of a spike that is not 0 or 1
@@ -243,7 +244,7 @@ def _spread(pooled: Tensor, size: int) -> Tensor:
 
 def _passed_on(layer: Any, train: Train) -> Train:
     """The spikes behind a layer without neurons."""
-    spikes, *placeholders = train
+    spikes, by_value, by_time = train
     if isinstance(spikes, Gathered):
         return train
     if isinstance(layer, Flatten):
@@ -255,7 +256,7 @@ def _passed_on(layer: Any, train: Train) -> Train:
     else:
         images = F.avg_pool2d(images, layer.size)
     pooled = images.unflatten(0, spikes.shape[:2])
-    return Train(pooled, *_Pooled.apply(*placeholders, won, layer.size, pooled.shape))
+    return Train(pooled, *_Pooled.apply(by_value, by_time, won, layer.size, pooled.shape))
 
 
 class _DecisionSpikes(torch.autograd.Function):
@@ -307,7 +308,7 @@ class Triton:
             layers.append(LayerActivity(counts.flatten(1), totals_TB, fired))
             decisions.append(_DecisionSpikes.apply(one.by_value, totals_TB, heard_TB))
         shown = _Shown.apply(layers[-1].spikes, train.by_value, train.by_time)
-        return NetworkOutput(*shown, layers, torch.stack(decisions, 1))
+        return NetworkOutput(shown[0], shown[1], layers, torch.stack(decisions, 1))
 
     @staticmethod
     def _input(network: Network, spikes: SpikeEvents | Tensor) -> Train:
@@ -324,7 +325,7 @@ class Triton:
     @staticmethod
     def _spiking(layer: SpikingLayer, train: Train, neuron: Neuron, rule: Rule) -> tuple[Train, Tensor]:
         spikes, by_value, by_time = train
-        layer.check((spikes,))  # type: ignore[arg-type]
+        layer.check((spikes,))
         by_value = by_value if rule.learns_from_spikes else None  # errors that nobody asks for are not computed
         by_time = by_time if rule.learns_from_times else None
         how = (layer.synapses, neuron, rule, torch.is_grad_enabled())

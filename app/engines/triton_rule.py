@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -96,10 +95,10 @@ def _reason(error: CompilationError) -> str:
     return (lines or [type(error).__name__])[-1][:160]
 
 
-def example_arguments(reset: str, currents: bool, through_reset: bool = False) -> Mapping[str, Any]:
+def example_arguments(reset: str, currents: bool, through_reset: bool = False) -> dict[str, Any]:
     """Arguments of the backward scan but for the settings, of which only the kinds matter."""
     float_, int_ = torch.empty(0), torch.empty(0, dtype=torch.int32)
-    tensors = dict.fromkeys(
+    tensors: dict[str, Any] = dict.fromkeys(
         ("error_S", "error_t", "potentials", "bias", "drive_error", "shift_error", "bias_error"), float_
     )
     whole = dict.fromkeys(("steps", "samples", "neurons", "pixels"), 2)

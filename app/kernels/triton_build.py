@@ -12,7 +12,7 @@ import hashlib
 import inspect
 import linecache
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from types import FunctionType
 from typing import Any
@@ -43,7 +43,7 @@ def defined(text: str, name: str, scope: Mapping[str, Any]) -> FunctionType:
     return names[name]  # type: ignore[return-value]
 
 
-def device_function(function: FunctionType, interpreted: bool) -> Any:
+def device_function(function: Callable[..., Any], interpreted: bool) -> Any:
     """A function for use in kernels: what its body says, without annotations; numbers that it refers to are constants.
 
     Raises:
@@ -56,7 +56,7 @@ def device_function(function: FunctionType, interpreted: bool) -> Any:
     return JITFunction(defined(_bare_source(function), function.__name__, {**function.__globals__, **constants}))
 
 
-def _bare_source(function: FunctionType) -> str:
+def _bare_source(function: Callable[..., Any]) -> str:
     """The source of a function without decorators, annotations and defaults."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
@@ -69,15 +69,15 @@ def _bare_source(function: FunctionType) -> str:
     return f"def {tree.name}({names}):\n{textwrap.indent(body, '    ')}\n"
 
 
-def kernel(function: FunctionType, interpreted: bool, **names: Any) -> Any:
+def kernel(function: Callable[..., Any], interpreted: bool, **names: Any) -> Any:
     """A kernel, to be called as ``kernel[grid](…)``."""
     scoped = FunctionType(function.__code__, {**function.__globals__, **names}, function.__name__)
     scoped.__annotations__ = function.__annotations__
     if interpreted:
         return InterpretedFunction(scoped)
-    names = scoped.__code__.co_varnames[: scoped.__code__.co_argcount]
-    whole = [name for name in names if name in INTEGERS]
-    aligned = [name for name in names if name not in scoped.__annotations__]
+    given = scoped.__code__.co_varnames[: scoped.__code__.co_argcount]
+    whole = [name for name in given if name in INTEGERS]
+    aligned = [name for name in given if name not in scoped.__annotations__]
     return JITFunction(scoped, do_not_specialize=whole, do_not_specialize_on_alignment=aligned)
 
 

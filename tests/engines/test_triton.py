@@ -12,9 +12,10 @@ from app.equations import exp, maximum, minimum, sqrt, where
 from app.events import SpikeEvents
 from app.layers import AveragePool
 from app.layers.synapses import Dense
-from app.neuron.surrogate import Exponential, Rectangular, Surrogate
+from app.neuron.surrogate import SURROGATES, Exponential, Rectangular, Surrogate
+from app.rules import RULES as REGISTERED
 from app.rules import Rule, activation, antlr, timing
-from app.rules.eventprop import EventProp
+from app.rules.layer_rule import LayerRule
 from app.rules.rule import QUANTITIES
 from app.settings import setting
 
@@ -30,7 +31,8 @@ RULES = {
     "spikes": antlr(lambda_tim=0.0),
     "times": antlr(lambda_act=0.0),
     "neither": antlr(0.0, 0.0),
-    "eventprop": EventProp(),
+    **{name: rule() for name, rule in REGISTERED.items() if not issubclass(rule, LayerRule)},
+    **{f"{name}_surrogate": activation(surrogate()) for name, surrogate in SURROGATES.items()},
 }
 HALF = 0.5
 
