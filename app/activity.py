@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import torch
@@ -15,18 +16,23 @@ class SpikeWords:
     """The spikes of one layer as the compiled engine keeps them, 64 neurons in a machine word.
 
     Args:
-        words_BTP: uint64; bit j of word p tells whether neuron 64 p + j fires.
-        neurons: N.
+        words_BTP: uint64; bit j of word p is lane 64 p + j.
+        shape: of the layer's neurons.
+        lane_N: the lane of each neuron, neurons flattened; None where neuron n is lane n.
     """
 
     words_BTP: NDArray
-    neurons: int
+    shape: tuple[int, ...]
+    lane_N: NDArray | None = None
 
     def to_dense(self) -> Tensor:
-        """0/1 spikes, float [T, B, N]."""
+        """0/1 spikes, float [T, B, *N]."""
         bytes_BTQ = np.ascontiguousarray(self.words_BTP.astype("<u8")).view(np.uint8)
-        bits_BTN = np.unpackbits(bytes_BTQ, axis=2, bitorder="little", count=self.neurons)
-        return torch.from_numpy(bits_BTN).transpose(0, 1).float()
+        count = prod(self.shape) if self.lane_N is None else None
+        bits_BTN = np.unpackbits(bytes_BTQ, axis=2, bitorder="little", count=count)
+        if self.lane_N is not None:
+            bits_BTN = bits_BTN[:, :, self.lane_N]
+        return torch.from_numpy(bits_BTN).transpose(0, 1).float().unflatten(2, self.shape)
 
 
 @dataclass(frozen=True)

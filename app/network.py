@@ -33,8 +33,8 @@ class Network(nn.Module):
     ``layers`` may be changed like any ``ModuleList``: what is there when the network runs is what runs.
 
     Args:
-        spec: input shape, then layers: ``fcN``, ``convCcK`` (C channels, K×K, stride 1, padding K // 2), ``apoolP``,
-            ``mpoolP``, ``flatten``.
+        spec: input shape, then layers: ``fcN``, ``convCcK`` or ``convCcKsS`` (C channels, K×K, stride 1 or S, padding
+            K // 2), ``apoolP``, ``mpoolP``, ``flatten``.
         neuron: constants of all neurons.
         rule: the learning rule that ``backward`` follows.
         bias: what all biases start with.

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import pairwise
+from math import prod
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from app.losses.targets import target_counts
 from app.network import Network
 from app.neuron.lif import Neuron, centre_bias
 from app.rules import Rule, activation, antlr, timing
-from benchmarks.per_step_loop import autograd_loop, backward_loop, forward_loop
+from benchmarks.per_step_loop import autograd_loop, backward_loop, forward_loop, hearings
 
 Step = Callable[[], None]
 BATCH = 16
@@ -49,10 +50,25 @@ class Workload:
         bias = 0.0 if self.events_per_sample else centre_bias(self.neuron(), self.time_steps)
         return Network(list(self.network), self.neuron(), RULES[rule], bias, engine)
 
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of the network."""
+        return tuple(map(int, self.network[0].split("x")))
+
+    @property
+    def convolves(self) -> bool:
+        """Whether it has more than fully connected layers, which the rivals' rows have not."""
+        return len(self.input_shape) > 1
+
+    def tiny(self) -> Workload:
+        """A small network of the same kinds of layers, to compile what has to be compiled."""
+        network = ("1x6x6", "conv3c3", "apool2", "flatten", "fc10") if self.convolves else ("20", "fc30", "fc10")
+        return Workload(network, 10, 50)
+
     def batch(self) -> tuple[SpikeEvents, Tensor]:
         """Input events and labels, the same every time."""
         generator = torch.Generator().manual_seed(1)
-        inputs = int(self.network[0])
+        inputs = prod(self.input_shape)
         spikes = torch.zeros(self.time_steps, BATCH, inputs)
         if self.events_per_sample:
             rate = self.events_per_sample / (inputs * self.time_steps)
@@ -70,13 +86,19 @@ WORKLOADS = {
     "nmnist T=300": Workload(("2312", "fc800", "fc10"), 300, events_per_sample=4000),
     "dense T=100": Workload(("784", "fc800", "fc10"), 100, events_per_sample=39_200),
     "deep T=300": Workload(("784", "fc400", "fc400", "fc400", "fc400", "fc10"), 300),
+    "crowd T=300": Workload(("784", "fc800", "fc800", "fc10"), 300, events_per_sample=11_760),
+    "mnist conv": Workload(("1x28x28", "conv15c5", "apool2", "conv40c5", "apool2", "flatten", "fc300", "fc10"), 100),
+    "nmnist pool": Workload(("2x34x34", "conv12c5", "mpool2", "flatten", "fc10"), 300, events_per_sample=4000),
+    "nmnist conv": Workload(
+        ("2x34x34", "conv12c5", "apool2", "conv64c5", "apool2", "flatten", "fc10"), 300, events_per_sample=4000
+    ),
 }
 
 
-def engines(rule: str) -> dict[str, Callable[[Workload, str], Step]]:
-    """Every engine that can train with the rule on this machine."""
+def engines(rule: str, convolves: bool = False) -> dict[str, Callable[[Workload, str], Step]]:
+    """Every engine that can train with the rule on this machine; rivals only without convolution."""
     found = {"numba": _network_step, "reference": _network_step, "per_step_loop": _loop_step}
-    if rule == "activation":
+    if rule == "activation" and not convolves:
         frameworks = {"snntorch": _snntorch_step, "spikingjelly": _spikingjelly_step}
         found |= {name: step for name, step in frameworks.items() if find_spec(name)}
     return {name: _bind(step, name) for name, step in found.items()}
@@ -120,20 +142,27 @@ def _loop_step(workload: Workload, rule: str, engine: str) -> Step:
     network = workload.build(rule, "reference")
     weights, biases = [n.weight for n in network.spiking], [n.bias for n in network.spiking]
     events, label_B = workload.batch()
-    spikes_TBM, neuron = events.to_dense(), network.neuron
+    neuron, hears = network.neuron, hearings(network.layers)
+    spikes_TBM = events.to_dense().unflatten(2, workload.input_shape)
+
+    def broadcast() -> list[Tensor]:
+        return [bias.view(-1, *[1] * (weight.dim() - 2)) for weight, bias in zip(weights, biases, strict=True)]
 
     def by_autograd() -> None:
-        output = autograd_loop(spikes_TBM, weights, biases, neuron)
+        output = autograd_loop(spikes_TBM, hears, weights, broadcast(), neuron)
         loss_of(rule, output, output, label_B).backward()
 
     def by_hand() -> None:
-        trains, potentials = forward_loop(spikes_TBM, weights, biases, neuron)
+        shaped = broadcast()
+        trains, potentials = forward_loop(spikes_TBM, hears, weights, shaped, neuron)
         output = trains[-1].clone().requires_grad_()
         times = (trains[-1] * torch.arange(len(output))[:, None, None]).requires_grad_()
         error, error_t = torch.autograd.grad(loss_of(rule, output, times, label_B), (output, times))
-        found = backward_loop(error, error_t, trains, potentials, weights, neuron, RULES[rule].lambda_act)
+        lambda_act = RULES[rule].lambda_act if rule == "antlr" else 0.0
+        with torch.no_grad():
+            found = backward_loop(error, error_t, trains, potentials, hears, weights, shaped, neuron, lambda_act)
         for parameter, gradient in zip(weights + biases, found[0] + found[1], strict=True):
-            parameter.grad = gradient
+            parameter.grad = gradient.view_as(parameter)
 
     return _stepper(weights + biases, by_autograd if rule == "activation" else by_hand)
 

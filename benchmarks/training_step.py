@@ -28,7 +28,7 @@ import torch
 from app import verify
 from app.data.mnist_files import find_files
 from app.errors import UserError, run_command
-from benchmarks.engines import RULES, WORKLOADS, Workload, engines
+from benchmarks.engines import RULES, WORKLOADS, engines
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -117,9 +117,10 @@ class Engine:
 
 def serve(name: str, engine: str, rule: str) -> None:
     """What the process of an engine does: print the peak memory of two steps in MB, then the times of each turn."""
-    make = engines(rule)[engine]
-    step = make(WORKLOADS[name], rule)
-    make(Workload(("20", "fc30", "fc10"), 10, 50), rule)()  # load, or compile, everything
+    workload = WORKLOADS[name]
+    make = engines(rule, workload.convolves)[engine]
+    step = make(workload, rule)
+    make(workload.tiny(), rule)()  # load, or compile, everything
     Path("/proc/self/clear_refs").write_text("5")
     before = _memory_kb("VmRSS")
     step()
@@ -131,7 +132,7 @@ def serve(name: str, engine: str, rule: str) -> None:
 
 def compare(name: str, rule: str, rounds: int) -> list[Row]:
     """All engines in turn, ``rounds`` times."""
-    running = {engine: Engine(name, engine, rule) for engine in engines(rule)}
+    running = {engine: Engine(name, engine, rule) for engine in engines(rule, WORKLOADS[name].convolves)}
     turns = {engine: [] for engine in running}
     for _ in range(rounds):
         for engine, process in running.items():

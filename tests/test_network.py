@@ -126,6 +126,8 @@ def test_initial_weights_and_biases():
         (["2x34x34", "fc10"], "put flatten before it"),
         (["784", "conv4c3", "flatten", "fc10"], "'conv4c3'"),
         (["1x8x8", "conv4c4", "flatten", "fc10"], "even kernel"),
+        (["1x8x6", "conv4c3s7", "flatten", "fc10"], "smaller stride"),
+        (["1x8x8", "conv4c3s0", "flatten", "fc10"], "'conv4c3s0'"),
         (["1x8x8", "apool9", "flatten", "fc10"], "'apool9'"),
         (["1x8x8", "conv4c3"], "must end with"),
         (["64", "fc10", "flatten"], "must end with"),
@@ -140,3 +142,13 @@ def test_a_bad_specification_names_its_bad_entry(spec, named):
 def test_an_unknown_variant_is_refused(variant):
     with pytest.raises(ValueError, match="must be one of srm, rnn, slayer"):
         activation(variant=variant)
+
+
+def test_a_stride_leaves_every_second_row_and_column():
+    torch.manual_seed(0)
+    whole, halved = (Network(["2x7x6", entry, "flatten", "fc4"], NEURON, antlr()) for entry in ("conv3c3", "conv3c3s2"))
+    halved.spiking[0].load_state_dict(whole.spiking[0].state_dict())
+    assert halved.spiking[0].shape == (3, 4, 3)
+    spikes = (torch.rand(T, 2, 2, 7, 6) < 0.2).float()
+    drives = [n.spiking[0].synapses.drive(spikes, n.spiking[0].weight) for n in (whole, halved)]
+    assert torch.allclose(drives[1], drives[0][..., ::2, ::2], atol=1e-6)

@@ -255,18 +255,33 @@ def test_auto_falls_back_and_numba_refuses():
     spikes = trains(5, 2, 20)
     double = make(["20", "fc10"], 5).double()
     graded = make(["20", "fc10"], 5)
-    conv = Network(["1x4x5", "conv2c3", "flatten", "fc10"], Neuron.auto(0.9, 0.9, 5), antlr())
+    strange = make(["20", "fc10"], 5)
+    strange.layers.insert(0, torch.nn.Identity())
     for network, given, reason in (
         (double, spikes.double(), "float64"),
         (graded, spikes * 0.5, "other values than 0 and 1"),
         (graded, spikes.clone().requires_grad_(), "requires a gradient"),
-        (conv, spikes, r"conv, \(2, 1, 3, 3\)"),
+        (strange, spikes, "Identity"),
     ):
         network.engine = "auto"
         assert isinstance(network(given).layers[0].spikes, torch.Tensor)
         network.engine = "numba"
         with pytest.raises(ValueError, match=f"engine=numba.*{reason}.*engine=layerwise"):
             network(given)
+
+
+def test_states_that_decay_to_nothing_are_taken_for_zero_in_kernels_alone():
+    """Numbers below 1.2e-38 are no spikes' business; whoever wants them keeps them."""
+    tiny = np.float32(1e-40)
+    network = make(["63", "fc70", "fc10"], 300, alphas=(0.3, 0.3))
+    compare(network, trains(300, 2, 63, 0.004))
+    assert tiny * np.float32(1) == tiny
+    try:
+        torch.set_flush_denormal(True)
+        run(network, "numba", trains(300, 2, 63, 0.004))
+        assert tiny * np.float32(1) == 0
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def test_events_out_of_order_are_refused():

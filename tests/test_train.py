@@ -207,7 +207,6 @@ def damaged(content: bytes) -> str:
         (["ckpt=last"], "no checkpoint"),
         (["out=/proc/nope"], "out=/proc/nope"),
         (["engine=cuda"], "engine"),
-        (["engine=numba", "network=[1x8x8,conv4c3,flatten,fc10]", "tracking.mode=disabled"], "engine"),
         (["trainer.accelerator=quantum"], "trainer"),
         (["trainer.accelerator=tpu"], "trainer"),
         (["init_bias_center=1e300"], "init_bias_center"),

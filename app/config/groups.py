@@ -139,7 +139,7 @@ class Config:
     )
     time_steps: int | None = key(None, "steps per sample; null = by task (nmnist: 300, others: 100)", ge=1, le=32_767)
     network: list[str] | None = key(
-        None, "input shape, then fcN, convCcK, apoolP, mpoolP, flatten, e.g. [64,fc200,fc10]; null = by task"
+        None, "input shape, then fcN, convCcK[sS], apoolP, mpoolP, flatten, e.g. [64,fc200,fc10]; null = by task"
     )
     init: Literal["uniform", "target_rate"] = key(
         "uniform", "initial biases: all by init_bias_center, or fitted so that neurons fire on init_target_share"

@@ -12,7 +12,7 @@ from numba.core.errors import NumbaError
 
 from ..equations import Equation, rebound
 from ..kernels import lanes
-from ..kernels.backward import POINTS, backward_kernel, probe_kernel
+from ..kernels.backward import POINTS, Kernels, backward_kernels, probe_kernel
 from ..rules.rule import Rule
 from . import rule_structure
 from .rule_structure import Structure, structure
@@ -37,8 +37,8 @@ CONSTANTS = {
 """Quantities that are constants of the neuron, as :class:`app.kernels.layout.Constants` has them."""
 
 
-def backward(rule: Rule) -> Callable[..., Any]:
-    """The kernel :func:`app.kernels.backward.backward_kernel` of a rule for which there is no :func:`obstacle`."""
+def backward(rule: Rule) -> Kernels:
+    """The kernels (:func:`app.kernels.backward.backward_kernels`) of a rule for which there is no :func:`obstacle`."""
     return _backward(structure(rule))
 
 
@@ -97,6 +97,6 @@ def _reason(error: NumbaError) -> str:
 
 
 @cache
-def _backward(structure: Structure) -> Callable[..., Any]:
+def _backward(structure: Structure) -> Kernels:
     point, key = _point(structure)
-    return backward_kernel(point, key, frozenset(structure.rule.asks_for), structure.through_reset, structure.skips)
+    return backward_kernels(point, key, frozenset(structure.rule.asks_for), structure.through_reset, structure.skips)

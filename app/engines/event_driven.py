@@ -1,4 +1,4 @@
-"""The compiled, event-driven CPU engine: a whole stack of fully connected layers as one autograd function.
+"""The compiled, event-driven CPU engine: all layers of a network as one autograd function.
 
 The compiled kernels pass spikes between layers as events and errors in factored form, so that no [T, B, N] tensor of a
 hidden layer exists. Only the output layer's two channels are tensors; any loss may stand on them.
@@ -6,10 +6,10 @@ hidden layer exists. Only the output layer's two channels are tensors; any loss 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -26,8 +26,9 @@ from ..kernels.lanes import LANES
 from ..kernels.layout import TILE, Constants, Record, Stack, pack
 from ..kernels.memory import keep_freed_memory
 from ..kernels.threads import parallel
-from ..layers import Flatten, SpikingLayer
-from ..layers.synapses import Dense
+from ..kernels.wiring import Geometry, Plan, Shape, Wiring, wire
+from ..layers import AveragePool, Flatten, MaxPool, SpikingLayer
+from ..layers.synapses import Conv, Dense
 from ..neuron.lif import Neuron
 from ..rules.rule import Rule
 from . import compiled_rule
@@ -43,60 +44,44 @@ TASKS = 8
 """A layer of few blocks is cut into groups of samples until there are so many tasks."""
 
 
-class Layout(NamedTuple):
-    """Where the layers of a stack lie in the kernels' arrays; see :class:`app.kernels.layout.Stack`."""
-
-    sizes: NDArray
-    blocks: NDArray
-    starts: NDArray
-    first_neurons: list[int]
-
-
-@cache
-def _layout(sizes: tuple[int, ...]) -> Layout:
-    layer_blocks = [-(-size // LANES) for size in sizes[1:]]
-    weights = [blocks * inputs * LANES for blocks, inputs in zip(layer_blocks, sizes, strict=False)]
-    first_neurons = np.cumsum([0, *sizes[1:]]).tolist()
-    return Layout(np.array(sizes), np.cumsum([0, *layer_blocks]), np.cumsum([0, *weights]), first_neurons)
-
-
 @dataclass(frozen=True)
 class Recording:
     """One forward run: the input spikes, the layers and what they did."""
 
     neurons_E: NDArray
     weights: list[NDArray]
-    layout: Layout
+    layers: list[Geometry]
     stack: Stack
     record: Record
 
     def activities(self) -> list[LayerActivity]:
         """The activity of every layer."""
-        first_N, first_P = self.layout.first_neurons, self.layout.blocks
-        return [
-            LayerActivity(
-                torch.from_numpy(self.record.counts_BN[:, first_N[k] : first_N[k + 1]]),
-                torch.from_numpy(self.record.totals_BLT[:, k]).t(),
-                SpikeWords(self.record.words_BTP[:, :, first_P[k] : first_P[k + 1]], len(weight)),
-            )
-            for k, weight in enumerate(self.weights)
-        ]
+        record, found = self.record, []
+        for k, (layer, known) in enumerate(zip(self.layers, self.stack.wiring.layers, strict=True)):
+            neurons = slice(known["first_neuron"], known["first_neuron"] + known["neurons"])
+            blocks = slice(known["first_block"], known["first_block"] + known["blocks"])
+            counts, totals = record.counts_BN[:, neurons], record.totals_BLT[:, k]
+            spikes = SpikeWords(record.words_BTP[:, :, blocks], layer.plan.shape, layer.lanes_of())
+            found.append(LayerActivity(torch.from_numpy(counts), torch.from_numpy(totals).t(), spikes))
+        return found
 
 
 def run_stack(
     events: SpikeEvents,
+    plans: tuple[Plan, ...],
     weights: list[Tensor],
     biases: list[Tensor],
     neuron: Neuron,
     rule: Rule,
     stop_at_first_output: bool = False,
 ) -> tuple[Tensor, Tensor, list[LayerActivity], Tensor]:
-    """Run a batch through fully connected layers.
+    """Run a batch through convolutional and fully connected layers.
 
     Args:
         events: the input spikes.
-        weights: one [N, M] per layer.
-        biases: one [N] per layer.
+        plans: the spiking layers, with the pooling between them.
+        weights: one [N, M] or [C_out, C_in, K, K] per spiking layer.
+        biases: one [N] or [C_out] per spiking layer.
         neuron: the constants of all neurons.
         rule: the learning rule that ``backward`` follows.
         stop_at_first_output: run each sample only to the step of its first output spike (no gradient).
@@ -106,7 +91,7 @@ def run_stack(
         every layer, all but the activity differentiable.
     """
     keep_freed_memory()
-    recording, outputs = _forward(events, weights, biases, neuron, stop_at_first_output)
+    recording, outputs = _forward(events, plans, weights, biases, neuron, stop_at_first_output)
     if not stop_at_first_output:
         outputs = _Stack.apply(recording, outputs, neuron, rule, *weights, *biases)
     spikes_TBN, times_TBN, decision_BL = outputs
@@ -137,15 +122,20 @@ class _Stack(torch.autograd.Function):
 
 
 def _forward(
-    events: SpikeEvents, weights: list[Tensor], biases: list[Tensor], neuron: Neuron, stop: bool
+    events: SpikeEvents,
+    plans: tuple[Plan, ...],
+    weights: list[Tensor],
+    biases: list[Tensor],
+    neuron: Neuron,
+    stop: bool,
 ) -> tuple[Recording, tuple[Tensor, Tensor, Tensor]]:
     """Run all layers; returns the recording, both channels of the output layer and the decision spikes."""
     arrays = [weight.detach().contiguous().numpy() for weight in weights]
-    layout = _layout((arrays[0].shape[1], *map(len, arrays)))
-    stack = _stack(layout, arrays, [bias.detach().numpy() for bias in biases], neuron)
+    layers, wiring = wire(events.shape, plans)
+    stack = _stack(layers, wiring, arrays, [bias.detach().numpy() for bias in biases], neuron)
     steps, samples, outputs = events.time_steps, events.batch_size, len(weights[-1])
     events.check_offsets()
-    record = _empty_record(layout, samples, steps)
+    record = _empty_record(wiring, samples, steps)
     spikes_TBN, times_TBN = np.empty((2, steps, samples, outputs), np.float32)
     given = [t.contiguous().numpy() for t in (events.steps_E, events.neurons_E, events.offsets_B1)]
     limit = neuron.max_spikes or 0
@@ -153,26 +143,34 @@ def _forward(
     if not record.valid_B.all():
         events.check()
     written = tuple(map(torch.from_numpy, (spikes_TBN, times_TBN, record.decision_BL)))
-    return Recording(given[1], arrays, layout, stack, record), written
+    return Recording(given[1], arrays, layers, stack, record), written
 
 
-def _stack(layout: Layout, weights: list[NDArray], biases: list[NDArray], neuron: Neuron) -> Stack:
+def _stack(
+    layers: list[Geometry], wiring: Wiring, weights: list[NDArray], biases: list[NDArray], neuron: Neuron
+) -> Stack:
     """The weights and biases in the kernels' layout."""
-    packed, biases_PL = _aligned((layout.starts[-1],)), np.zeros((layout.blocks[-1], LANES), np.float32)
-    for k, (weight_NM, bias_N) in enumerate(zip(weights, biases, strict=True)):
-        block_PML = packed[layout.starts[k] : layout.starts[k + 1]].reshape(-1, weight_NM.shape[1], LANES)
-        parallel(pack, len(block_PML), weight_NM, block_PML)
-        biases_PL[layout.blocks[k] :].reshape(-1)[: len(bias_N)] = bias_N * np.float32(neuron.beta_bias)
-    return Stack(layout.sizes, layout.blocks, layout.starts, packed, biases_PL)
+    packed = _aligned((sum(layer.groups * layer.rows for layer in layers) * LANES,))
+    biases_GL = np.empty((sum(layer.groups for layer in layers), LANES), np.float32)
+    for k, (layer, weight, bias) in enumerate(zip(layers, weights, biases, strict=True)):
+        start, first = int(wiring.layers["weights"][k]), int(wiring.layers["biases"][k])
+        shape = (layer.groups, layer.rows, LANES)
+        weight_GRL = packed[start : start + prod(shape)].reshape(shape)
+        if layer.convolves:
+            weight_GRL[:] = layer.lanes(weight)
+        else:
+            parallel(pack, layer.groups, weight, weight_GRL)
+        biases_GL[first : first + layer.groups] = layer.bias_lanes(bias * np.float32(neuron.beta_bias))
+    return Stack(wiring, packed, biases_GL)
 
 
-def _empty_record(layout: Layout, samples: int, steps: int) -> Record:
-    layers = len(layout.sizes) - 1
+def _empty_record(wiring: Wiring, samples: int, steps: int) -> Record:
+    layers = len(wiring.layers)
     return Record(
         starts_BT1=np.empty((samples, steps + 1), np.int64),
-        words_BTP=np.empty((samples, steps, layout.blocks[-1]), np.uint64),
+        words_BTP=np.empty((samples, steps, len(wiring.present)), np.uint64),
         totals_BLT=np.empty((samples, layers, steps), np.int32),
-        counts_BN=np.empty((samples, layout.first_neurons[-1]), np.int32),
+        counts_BN=np.empty((samples, wiring.layers["neurons"].sum()), np.int32),
         until_B=np.empty(samples, np.int64),
         decision_BL=np.empty((samples, layers), np.float32),
         valid_B=np.empty(samples, np.bool_),
@@ -186,7 +184,7 @@ def _gradients(
     recording: Recording, error_TBN: Tensor, error_t_TBN: Tensor, cost_BL: Tensor, neuron: Neuron, rule: Rule
 ) -> list[Tensor]:
     """The gradients of all weights, then of all biases, from the errors of what ``run_stack`` returns."""
-    stack, record = recording.stack, recording.record
+    stack, record, layers = recording.stack, recording.record, recording.layers
     error, error_t = (e.contiguous().numpy() for e in (error_TBN, error_t_TBN))
     costs_LB = cost_BL.t().contiguous().numpy()
     samples, steps = record.words_BTP.shape[:2]
@@ -194,27 +192,40 @@ def _gradients(
     if rule.zero_without_errors:
         kernels.live_steps(error, error_t, costs_LB, record.until_B, live_B)
     kernel, settings = compiled_rule.backward(rule), compiled_rule.settings(rule)
+    common = (_constants(neuron), *settings, neuron.max_spikes or 0, record)
     nothing = np.empty((1, 0, 0, LANES), np.float32)
     upper = (nothing, nothing, np.empty((0, 0), np.float32))
+    front = sum(layer.convolves for layer in layers)
     weights, biases = [], []
-    for depth in range(len(recording.weights) - 1, -1, -1):
+    for depth in range(len(layers) - 1, front - 1, -1):
         neurons, inputs = recording.weights[depth].shape
-        blocks = -(-neurons // LANES)
-        shape = (samples, blocks, -(-steps // TILE) * TILE, LANES)
+        blocks = layers[depth].groups
+        padded = LANES if depth == front else TILE
+        shape = (samples, blocks, -(-steps // padded) * padded, LANES)
         own = (nothing, nothing) if depth == 0 else (_aligned(shape), _aligned(shape))
         groups = min(samples, -(-TASKS // blocks))
         gradient_GNM = np.empty((groups, neurons, inputs), np.float32)
         bias_gradient_GPL = np.empty((groups, blocks, LANES), np.float32)
-        errors = kernels.Errors(live_B, costs_LB[depth], error, error_t, *upper)
+        errors = kernels.Errors(live_B, costs_LB, error, error_t, *upper)
         found = kernels.Gradients(*own, gradient_GNM, bias_gradient_GPL)
-        layer = (groups, recording.neurons_E, stack, depth, _constants(neuron), *settings)
-        parallel(kernel, blocks * groups, *layer, neuron.max_spikes or 0, record, errors, found)
-        gradient_NM = gradient_GNM.sum(0) if groups > 1 else gradient_GNM[0]
-        gradient_N = bias_gradient_GPL.sum(0).reshape(-1)[:neurons] * np.float32(neuron.beta_bias)
-        weights.append(torch.from_numpy(gradient_NM))
-        biases.append(torch.from_numpy(gradient_N))
+        parallel(kernel.layer, blocks * groups, groups, recording.neurons_E, stack, depth, *common, errors, found)
+        weights.append(gradient_GNM.sum(0) if groups > 1 else gradient_GNM[0])
+        biases.append(layers[depth].bias_from_lanes(bias_gradient_GPL.sum(0)))
         upper = (*own, recording.weights[depth])
-    return [*reversed(weights), *reversed(biases)]
+    if front:
+        known = stack.wiring.layers
+        weights_BW = np.empty((samples, known["weights"][front]), np.float32)
+        biases_BW = np.empty((samples, known["biases"][front] * LANES), np.float32)
+        errors = kernels.Errors(live_B, costs_LB, error, error_t, *upper)
+        parallel(kernel.images, samples, recording.neurons_E, stack, front, *common, errors, weights_BW, biases_BW)
+        weights_W, biases_W = weights_BW.sum(0), biases_BW.sum(0)
+        for k in range(front - 1, -1, -1):
+            layer, at = layers[k], known["biases"][k] * LANES
+            own_W = weights_W[known["weights"][k] : known["weights"][k + 1]]
+            weights.append(layer.from_lanes(own_W.reshape(layer.groups, layer.rows, LANES)))
+            biases.append(layer.bias_from_lanes(biases_W[at : at + layer.groups * LANES]))
+    scale = np.float32(neuron.beta_bias)
+    return [torch.from_numpy(g) for g in (*reversed(weights), *(bias * scale for bias in reversed(biases)))]
 
 
 def _aligned(shape: tuple[int, ...]) -> NDArray:
@@ -235,7 +246,7 @@ def _constants(neuron: Neuron) -> Constants:
 
 
 class EventDriven:
-    """Fully connected layers, float32, on the CPU: arithmetic only where a spike is."""
+    """Every layer that there is, float32, on the CPU: arithmetic only where a spike is."""
 
     preference = 10
     device = "cpu"
@@ -249,32 +260,31 @@ class EventDriven:
         if not isinstance(spikes, SpikeEvents):
             spikes = SpikeEvents.from_dense(spikes)
         weights, biases = [n.weight for n in network.spiking], [n.bias for n in network.spiking]
-        return NetworkOutput(*run_stack(spikes, weights, biases, network.neuron, network.rule, stop_at_first_output))
+        plans = tuple(_plans(network))
+        return NetworkOutput(
+            *run_stack(spikes, plans, weights, biases, network.neuron, network.rule, stop_at_first_output)
+        )
 
     def _network_obstacle(self, network: Network) -> str | None:
         if compiling.IS_OFF:
             return "NUMBA_DISABLE_JIT is set, which forbids to compile it"
         if type(network.neuron) is not Neuron:
             return f"its neuron {type(network.neuron).__name__} is unknown to it"
-        inputs, dense = prod(network.input_shape), False
+        shape = network.input_shape
         for layer in network.layers:
-            dense = type(layer) is SpikingLayer and type(layer.synapses) is Dense
-            if not dense and type(layer) is not Flatten:
-                return f"it has {_described(layer)}, and only fully connected layers are event-driven"
+            fits, shape = _behind(layer, shape)
+            if not fits:
+                return f"it has {_described(layer)} behind {'x'.join(map(str, shape))}, which is not event-driven"
             if reason := changed(layer):
                 return f"its {_described(layer)} {reason}"
-            if dense:
-                weight, bias = layer.weight, layer.bias
-                if weight.shape != (len(weight), inputs) or bias.shape != (len(weight),):
-                    return f"its layer with weights {tuple(weight.shape)} does not fit {inputs} inputs"
-                for one in (weight, bias):
-                    if one.dtype != torch.float32:
-                        return f"its weights are {str(one.dtype).removeprefix('torch.')} instead of float32"
-                    if not one.is_cpu:
-                        return f"it is on {one.device}, not on the CPU"
-                inputs = len(weight)
-        if not len(network.layers) or not dense:
+        last = network.layers[-1] if network.layers else None
+        if not (type(last) is SpikingLayer and type(last.synapses) is Dense):
             return "it does not end with a fully connected layer"
+        for parameter in network.parameters():
+            if parameter.dtype != torch.float32:
+                return f"its weights are {str(parameter.dtype).removeprefix('torch.')} instead of float32"
+            if not parameter.is_cpu:
+                return f"it is on {parameter.device}, not on the CPU"
         return compiled_rule.obstacle(network.rule)
 
     def _input_obstacle(self, spikes: SpikeEvents | Tensor) -> str | None:
@@ -285,6 +295,38 @@ class EventDriven:
         if isinstance(spikes, Tensor) and not bool(((spikes == 0) | (spikes == 1)).all()):
             return "its input holds other values than 0 and 1"
         return None
+
+
+def _behind(layer: Any, shape: Shape) -> tuple[bool, Shape]:
+    """Whether a layer is one of those that the kernels know and fits what comes before; the shape behind it."""
+    if type(layer) is Flatten:
+        return True, (prod(shape),)
+    if type(layer) in (AveragePool, MaxPool):
+        fits = len(shape) == 3 and 1 <= layer.size <= min(shape[1:])
+        return fits, (shape[0], shape[1] // layer.size, shape[2] // layer.size) if fits else shape
+    if type(layer) is not SpikingLayer or layer.bias.shape != layer.weight.shape[:1]:
+        return False, shape
+    weight_shape, synapses = tuple(layer.weight.shape), layer.synapses
+    if type(synapses) is Dense:
+        fits = len(shape) == 1 and weight_shape[1:] == shape and layer.shape == weight_shape[:1]
+    else:
+        fits = type(synapses) is Conv and len(shape) == 3 and len(weight_shape) == 4
+        fits = fits and weight_shape[1:] == (shape[0], weight_shape[3], weight_shape[3]) and weight_shape[3] % 2 == 1
+        rows_and_columns = [(length - 1) // synapses.stride + 1 for length in shape[1:]] if fits else []
+        fits = fits and layer.shape == (weight_shape[0], *rows_and_columns)
+    return fits, layer.shape if fits else shape
+
+
+def _plans(network: Network) -> Iterator[Plan]:
+    """The spiking layers as the kernels' tables know them."""
+    pools: list[tuple[bool, int]] = []
+    for layer in network.layers:
+        if isinstance(layer, AveragePool | MaxPool):
+            pools.append((isinstance(layer, MaxPool), layer.size))
+        elif isinstance(layer, SpikingLayer):
+            stride = layer.synapses.stride if isinstance(layer.synapses, Conv) else 1
+            yield Plan(tuple(pools), tuple(layer.weight.shape), stride, layer.shape)
+            pools = []
 
 
 def _described(layer: Any) -> str:

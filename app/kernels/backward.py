@@ -1,9 +1,12 @@
-"""Backward: one task goes through the window of 64 neurons of a layer, for a group of samples.
+"""Backward: the gradients of a layer's blocks, one sample after the other.
 
-Its parts: the membrane potential is run again to the last error (:func:`_replay`); then, back in time, the errors come
-from above (:func:`_spikes_above`, :func:`_times_above`), the learning rule makes of them the error of the potential,
-the reverse scan (:func:`_scan`) those of everything before, and the weights get their gradient where a spike came in
-(:func:`_add_gradient`). Steps behind the last error are left out.
+For a block of 64 neurons and a sample, the errors come from above (``app.kernels.above``), the membrane potential is
+run again to the last error (:func:`_replay`), and then, back in time, the learning rule makes of the errors that of the
+potential, the reverse scan (:func:`_scan`) those of everything before, and the weights get their gradient where a spike
+came in (:func:`_add_gradient`). Steps behind the last error are left out.
+
+In a fully connected layer a task is a block and a group of samples, for the weights of a block are many. In a stack of
+images a task is a sample and all its layers, for the errors between images are many: they never leave the task.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from . import above
 from .compile import kernel
 from .dense import (
     after_spikes,
@@ -26,8 +30,9 @@ from .dense import (
     store_tile,
     used_up,
 )
-from .lanes import LANES, as_lanes, at_least, choose, claim, fused, load, lowest, magnitude, mask, spread, store, total
-from .layout import TILE, Constants, aligned, list_spikes, unpack
+from .lanes import LANES, as_lanes, choose, claim, fetch, fused, load, mask, spread, store, total
+from .layout import BIAS_STEPS, TILE, Constants, aligned, unpack
+from .routes import cells_of, heard_by, to_fields
 
 POINTS = (
     "error_S",
@@ -44,8 +49,8 @@ POINTS = (
     "count",
 )
 """What a rule may ask for of every neuron (``app.rules.rule.QUANTITIES``), in the order in which kernels give it."""
-BIAS_STEPS = 64
-"""The gradient of the biases is summed over so many steps, then over such sums: one sum over thousands loses digits."""
+FLUSH = 16
+"""The gradient of a weight is summed until every input has come in so often on average, then over such sums."""
 
 
 class Errors(NamedTuple):
@@ -53,7 +58,7 @@ class Errors(NamedTuple):
 
     Args:
         live_B: later steps have no error.
-        cost_B: the error of each decision spike of the layer.
+        costs_LB: the error of each decision spike of every layer.
         spikes_TBN, times_TBN: of the output layer: dL/dS and dL/dt̂.
         upper_BQUL, upper_shift_BQUL: of the others: β_I δI of the layer above, and the errors of moving a unit spike in
             front of its neurons, to be multiplied by its weights. U is T, rounded up to whole tiles.
@@ -61,7 +66,7 @@ class Errors(NamedTuple):
     """
 
     live_B: NDArray
-    cost_B: NDArray
+    costs_LB: NDArray
     spikes_TBN: NDArray
     times_TBN: NDArray
     upper_BQUL: NDArray
@@ -104,22 +109,22 @@ def live_steps(error_TBN, error_t_TBN, costs_LB, until_B, live_B):
 
 
 @kernel()
-def _replay(live, starts_T1, spikes_E, words_TP, block, bias, all_weights, weights, constants, scratch):
+def _replay(live, heard, f, words_TP, block, bias, all_weights, weights, constants, scratch):
     """The states of 64 neurons once more, to the last error; returns those that may not fire any more behind it."""
+    starts_FT, rows_E, heights_E, _ = heard
+    potential_TL, current_TL, spent_T, _, _, _, spikes_R4, drives_4L, _, left_L = scratch
+    starts_T1, rows, crowded = starts_FT[f], len(spikes_R4) // TILE, False
     current, potential, spent = spread(np.float32(0)), spread(np.float32(0)), np.uint64(0)
-    crowded = False
-    potential_TL, current_TL, spent_T, spikes_M4, drives_4L, _, _, _, _, left_L, _ = scratch
-    inputs = len(spikes_M4) // TILE
     for t in range(live):
         if t % TILE == 0:
-            crowded = crowded_tile(t, live, starts_T1, inputs)
+            crowded = crowded_tile(t, live, starts_T1, rows)
             if crowded:
-                spread_out(t, live, starts_T1, spikes_E, spikes_M4)
-                drive_tile(spikes_M4, all_weights, weights, drives_4L)
+                spread_out(t, live, starts_T1, rows_E, heights_E, spikes_R4)
+                drive_tile(spikes_R4, all_weights, weights, drives_4L)
         if crowded:
             drive = load(drives_4L, (t % TILE) * LANES)
         else:
-            drive = drive_of(starts_T1[t], starts_T1[t + 1], spikes_E, all_weights, weights)
+            drive = drive_of(starts_T1[t], starts_T1[t + 1], rows_E, heights_E, all_weights, weights)
         current, potential = next_state(drive, current, potential, bias, constants)
         store(potential_TL, t * LANES, potential)
         if len(current_TL):
@@ -130,49 +135,6 @@ def _replay(live, starts_T1, spikes_E, words_TP, block, bias, all_weights, weigh
             spent_T[t] = used_up(word, left_L, 0)
             spent |= spent_T[t]
     return spent
-
-
-@kernel(forceinline=True)
-def _zero(values):
-    """The lanes that hold 0."""
-    return at_least(np.float32(0), magnitude(values))
-
-
-@kernel(forceinline=True)
-def _spikes_above(blocks, at, stride, upper, weights_KL, tile_4L):
-    """δS = Σ_k w_k β_I δI_k over the neurons k of the layer above, for TILE steps; False when none has an error.
-
-    Args:
-        blocks: how many blocks of neurons the layer above has.
-        at, stride: where the steps begin in ``upper``, and how far apart its blocks are.
-    """
-    first, found = spread(np.float32(0)), False
-    second, third, fourth = first, first, first
-    for q in range(blocks):
-        start = at + q * stride
-        zero = _zero(load(upper, start)) & _zero(load(upper, start + LANES))
-        zero &= _zero(load(upper, start + 2 * LANES)) & _zero(load(upper, start + 3 * LANES))
-        rest = ~zero
-        found |= rest != 0
-        while rest != 0:
-            j = lowest(rest)
-            rest &= rest - np.uint64(1)
-            weights, one = load(weights_KL, (q * LANES + j) * LANES), start + j
-            first, second = fused(weights, upper[one], first), fused(weights, upper[one + LANES], second)
-            third = fused(weights, upper[one + 2 * LANES], third)
-            fourth = fused(weights, upper[one + 3 * LANES], fourth)
-    store_tile(tile_4L, first, second, third, fourth)
-    return found
-
-
-@kernel(forceinline=True)
-def _time_above(n, at, stride, shift, blocks, neurons, weights, start):
-    """δt̂ of one spike of neuron n: Σ_k w_kn · (the error of moving a unit spike in front of neuron k)."""
-    products = spread(np.float32(0))
-    for q in range(blocks):
-        row = load(weights, start + (q * neurons + n) * LANES)
-        products = fused(row, load(shift, at + q * stride), products)
-    return total(products)
 
 
 @kernel(forceinline=True)
@@ -200,46 +162,47 @@ def _scan(error, word, d_potential, d_current, constants, through_reset):
 
 
 @kernel(forceinline=True)
-def _add_gradient(t, live, drive, starts_T1, spikes_E, crowded, gradient_ML, spikes_M4, drives_4L):
+def _add_gradient(t, live, drive, starts_T1, rows_E, heights_E, crowded, gradient_RL, own, spikes_R4, drives_4L):
     """Add the error of the drive to the gradients of the weights through which a spike came in."""
     if t % TILE == TILE - 1 or t == live - 1:
-        crowded = crowded_tile(t - t % TILE, live, starts_T1, len(spikes_M4) // TILE)
-    if not crowded:
-        for e in range(starts_T1[t], starts_T1[t + 1]):
-            at = spikes_E[e] * LANES
-            store(gradient_ML, at, load(gradient_ML, at) + drive)
-    else:
+        crowded = crowded_tile(t - t % TILE, live, starts_T1, len(spikes_R4) // TILE)
+    if crowded:
         store(drives_4L, (t % TILE) * LANES, drive)
         if t % TILE == 0:
-            spread_out(t, live, starts_T1, spikes_E, spikes_M4)
-            gradient_tile(spikes_M4, drives_4L, gradient_ML)
+            spread_out(t, live, starts_T1, rows_E, heights_E, spikes_R4)
+            gradient_tile(spikes_R4, drives_4L, gradient_RL, own)
+    elif len(heights_E):
+        for e in range(starts_T1[t], starts_T1[t + 1]):
+            at = own + fetch(rows_E, e) * LANES
+            store(gradient_RL, at, fused(drive, fetch(heights_E, e), load(gradient_RL, at)))
+    else:
+        for e in range(starts_T1[t], starts_T1[t + 1]):
+            at = own + fetch(rows_E, e) * LANES
+            store(gradient_RL, at, load(gradient_RL, at) + drive)
     return crowded
 
 
-class _Scratch(NamedTuple):
-    """Memory of one thread.
+@kernel()
+def _flush(part_RL, whole_RL):
+    """Add a part of a sum to the whole, and begin a new part."""
+    for i in range(0, len(part_RL), LANES):
+        store(whole_RL, i, load(whole_RL, i) + load(part_RL, i))
+        store(part_RL, i, spread(np.float32(0)))
 
-    Args:
-        potential_TL, current_TL: the states in each step; the current only where the rule asks for it.
-        spent_T: who fires for the last time in each step.
-        spikes_M4, drives_4L: inputs and drives of a tile of steps.
-        weights_KL: the weights of the layer above.
-        tile_4L, row_L: errors of spikes in a tile of steps, errors of times in a step.
-        bias_L: the gradient of the biases.
-        left_L, count_L: how often each neuron may still fire, and fires in all.
-    """
+
+class _Scratch(NamedTuple):
+    """Memory of one thread, for one block and one sample."""
 
     potential_TL: Any
     current_TL: Any
     spent_T: Any
-    spikes_M4: Any
+    errors_TL: Any
+    times_TL: Any
+    busy_T: Any
+    spikes_R4: Any
     drives_4L: Any
-    weights_KL: Any
-    tile_4L: Any
-    row_L: Any
-    bias_L: Any
-    left_L: Any
     count_L: Any
+    left_L: Any
 
 
 # --- the kernel of a rule ---------------------------------------------------------------------------------------------
@@ -260,10 +223,44 @@ def probe_kernel(point: Callable[..., Any], key: str) -> Callable[..., Any]:
     return probe
 
 
-def backward_kernel(
+class Kernels(NamedTuple):
+    """The kernels of a rule: for fully connected layers, and for the convolutional layers in front of them."""
+
+    layer: Callable[..., Any]
+    images: Callable[..., Any]
+
+
+@kernel()
+def _flow(live, wiring, k):
+    """Room for where the errors of layer k's cells go; empty without maximum pooling."""
+    needed = k > 0 and wiring.layers[k].has_max
+    return np.empty((live, wiring.layers[k - 1].blocks) if needed else (0, 0), np.uint64)
+
+
+@kernel()
+def _places(wiring, k, width):
+    """Where the row of each lane of layer k begins in the map of layer k + 1's cells; behind all cells for none."""
+    over = wiring.layers[k + 1]
+    places_N = np.empty(wiring.layers[k].blocks * LANES, np.int64)
+    for n in range(len(places_N)):
+        cell = wiring.cell_of[over.first_cell_of + n]
+        places_N[n] = (cell if cell >= 0 else over.cells) * width
+    return places_N
+
+
+@kernel()
+def _most_rows(wiring, front):
+    """The rows of the layer with the most of them."""
+    most = 0
+    for k in range(front):
+        most = max(most, wiring.layers[k].rows)
+    return most
+
+
+def backward_kernels(
     point: Callable[..., Any], key: str, asks_for: frozenset[str], through_reset: bool, skips: bool
-) -> Callable[..., Any]:
-    """The kernel ``backward`` for a learning rule.
+) -> Kernels:
+    """The kernels for a learning rule.
 
     Args:
         point: δV of 64 neurons from :data:`POINTS`, the neuron's constants and the rule's settings.
@@ -277,109 +274,81 @@ def backward_kernel(
     wants_slope, wants_count = "slope" in asks_for, "count" in asks_for
     wants_current = bool(asks_for & {"current", "lost_current"})
     skips = skips and not later
+    of_this_rule = (key, str((sorted(asks_for), through_reset, skips)))
 
-    structure = str((sorted(asks_for), through_reset, skips))
+    @kernel(*of_this_rule)
+    def scratch_of(steps, rows, max_spikes):
+        """Memory for samples of so many steps and blocks of so many rows."""
+        columns = -(-steps // LANES) * LANES
+        return _Scratch(
+            aligned(columns * LANES),
+            aligned(columns * LANES if wants_current else 0),
+            np.zeros(columns if max_spikes else 0, np.uint64),
+            aligned(columns * LANES),
+            aligned(columns * LANES if tim else 0),
+            np.zeros(columns, np.bool_),
+            aligned(rows * TILE),
+            aligned(TILE * LANES),
+            aligned(LANES),
+            aligned(LANES),
+        )
 
-    @kernel(key, structure)
-    def walk(
-        b,
-        p,
-        stack,
-        depth,
-        starts_T1,
-        spikes_E,
-        words_TP,
-        window,
-        constants,
-        of_rule,
-        of_surrogate,
-        errors,
-        found,
-        gradient_ML,
-        scratch,
-    ):
-        """From the last error of sample b back to the first step, for the neurons of block p.
+    @kernel(*of_this_rule)
+    def walk(b, place, stack, window, heard, constants, of_rule, of_surrogate, record, scratch, down, sums):
+        """A block's way through the window of a sample: again to the last error, then back to the first step.
 
         A function of its own: in the loop over samples the compiler would count references to arrays in every step.
 
         Args:
-            b, p: sample and block of the layer.
-            stack, depth: the layers, and which one.
-            starts_T1, spikes_E, words_TP: what came in, and who fired.
-            window: the steps up to the last error and up to the decision, the neurons that may not fire any more at
-                the end, and how often one may fire (0 means no limit).
+            b: the sample.
+            place: the block's layer, its number and its field; where its weights and its biases start.
+            window: the steps up to the last error, the error of each decision spike, and how often a neuron may fire
+                (0 means no limit).
+            heard: what the layer hears.
             constants, of_rule, of_surrogate: the neuron's constants, the settings of the rule and of its surrogate.
-            errors, found: what comes from above, and what is written.
-            gradient_ML: to which the gradients of the weights are added.
-            scratch: with the states.
+            record: what the forward run left behind.
+            scratch: with the errors of this block's spikes.
+            down: where the errors for the layer below go; empty when there is none.
+            sums: the gradients of weights and biases, and where the block's own begin.
         """
-        live, until, spent, max_spikes = window
-        _, cost_B, spikes_TBN, times_TBN, upper_BQUL, upper_shift_BQUL, _ = errors
-        drive_BPUL, shift_BPUL, _, _ = found
-        potential_TL, current_TL, spent_T, spikes_M4, drives_4L, weights_KL, tile_4L, row_L, bias_L, _, count_L = (
-            scratch
-        )
-        upper, upper_shift, all_weights = upper_BQUL.reshape(-1), upper_shift_BQUL.reshape(-1), stack.weights
-        top, bottom = depth == len(stack.sizes) - 2, depth == 0
-        neurons, block = stack.sizes[depth + 1], stack.blocks[depth] + p
-        n0, width = p * LANES, min(LANES, neurons - p * LANES)
-        stride, upper_stride = drive_BPUL.shape[2] * LANES, upper_BQUL.shape[2] * LANES
-        upper_blocks, upper_start = upper_BQUL.shape[1], 0 if top else stack.starts[depth + 1]
-        own, over = (b * drive_BPUL.shape[1] + p) * stride, b * upper_blocks * upper_stride
+        k, block, f, weights, bias_at = place
+        live, cost, max_spikes = window
+        starts_FT, rows_E, heights_E, _ = heard
+        potential_TL, current_TL, spent_T, errors_TL, times_TL, busy_T, spikes_R4, drives_4L, count_L, left_L = scratch
+        drive_TL, shift_TL, own = down
+        gradient_RL, gradient_at, bias_L, bias_sum_at = sums
+        starts_T1, words_TP, until = starts_FT[f], record.words_BTP[b], record.until_B[b]
+        counts_N, bias, wiring = record.counts_BN[b], load(stack.biases, bias_at), stack.wiring
         zero, half = np.float32(0), constants.beta_i / np.float32(2)
         ahead_v = constants.beta_v * constants.alpha_v
         nobody, nothing = mask(np.uint64(0)), spread(zero)
-        bias = load(stack.biases, block * LANES)
-        d_potential, d_current, d_bias = nothing, nothing, nothing
-        has_error, crowded = False, False
-        store_tile(tile_4L, nothing, nothing, nothing, nothing)
+        present, has_below = wiring.present[block], len(drive_TL) > 0
+        if max_spikes:
+            store(left_L, 0, spread(np.float32(max_spikes)))
+        spent = _replay(live, heard, f, words_TP, block, bias, stack.weights, weights, constants, scratch)
+        if wants_count:
+            store(count_L, 0, nothing)
+            for j in range(LANES):
+                if (present >> np.uint64(j)) & np.uint64(1):
+                    count_L[j] = counts_N[wiring.layers[k].first_neuron + wiring.neuron_of[block * LANES + j]]
+        d_potential, d_current, d_bias, crowded = nothing, nothing, nothing, False
         store_tile(drives_4L, nothing, nothing, nothing, nothing)
         for t in range(live - 1, -1, -1):
             potential, word = load(potential_TL, t * LANES), words_TP[t, block]
-            # the errors from above
-            if act and top:
-                has_error = False
-                for j in range(width):
-                    tile_4L[j] = spikes_TBN[t, b, n0 + j]
-                    has_error |= tile_4L[j] != 0
-            elif act and (t % TILE == TILE - 1 or t == live - 1):
-                tile = over + (t - t % TILE) * LANES
-                has_error = _spikes_above(upper_blocks, tile, upper_stride, upper, weights_KL, tile_4L)
-            cost = cost_B[b] if act and t < until else zero
-            # the learning rule
+            paid = cost if act and t < until else zero
             error = nothing
-            fires = tim and word != 0
-            if fires or has_error or cost != 0 or not skips:
-                error_S = load(tile_4L, 0 if top else (t % TILE) * LANES) + cost if act else nothing
+            if (tim and word != 0) or (act and busy_T[t]) or paid != 0 or not skips:
+                error_S = load(errors_TL, t * LANES) + paid if act else nothing
                 current = load(current_TL, t * LANES) if wants_current else nothing
                 lost_v = spread(constants.threshold) if constants.subtracts else potential
-                lost_i = current if constants.resets_current else nothing
+                lost_i = choose(constants.resets_current, current, zero)
                 count = load(count_L, 0) if wants_count else nothing
                 slope = nothing
                 if wants_slope and (word != 0 or not skips):
                     before = words_TP[t - 1, block] if t > 0 else np.uint64(0)
                     slope = _slope(t, before, potential, potential_TL, constants)
                 if word != 0:
-                    if tim:
-                        store(row_L, 0, nothing)
-                        rest = word
-                        while rest != 0:
-                            j = lowest(rest)
-                            if top:
-                                row_L[j] = times_TBN[t, b, n0 + j]
-                            else:
-                                row_L[j] = _time_above(
-                                    n0 + j,
-                                    over + t * LANES,
-                                    upper_stride,
-                                    upper_shift,
-                                    upper_blocks,
-                                    neurons,
-                                    all_weights,
-                                    upper_start,
-                                )
-                            rest &= rest - np.uint64(1)
-                    error_t = load(row_L, 0) if tim else nothing
+                    error_t = load(times_TL, t * LANES) if tim else nothing
                     error = as_lanes(
                         point(
                             error_S,
@@ -419,22 +388,27 @@ def backward_kernel(
                             of_surrogate,
                         )
                     )
+                if paid != 0 or not skips:  # lanes without a neuron share the weights of those with one
+                    error = choose(present, error, zero)
             if max_spikes:
                 spent &= ~spent_T[t]
                 error = choose(spent, zero, error)
             d_potential, d_current, later_current = _scan(error, word, d_potential, d_current, constants, through_reset)
             d_bias = d_bias + d_potential
             if t % BIAS_STEPS == 0:
-                store(bias_L, 0, load(bias_L, 0) + d_bias)
+                store(bias_L, bias_sum_at, load(bias_L, bias_sum_at) + d_bias)
                 d_bias = nothing
             drive = d_current * constants.beta_i
-            if not bottom:
+            if has_below:
+                store(drive_TL, own + t * LANES, drive)
+            if has_below and len(shift_TL):
                 ahead = fused(d_current, constants.alpha_i, d_potential * ahead_v)
-                store(drive_BPUL, own + t * LANES, drive)
-                store(shift_BPUL, own + t * LANES, (later_current - ahead) * half)
-            crowded = _add_gradient(t, live, drive, starts_T1, spikes_E, crowded, gradient_ML, spikes_M4, drives_4L)
+                store(shift_TL, own + t * LANES, (later_current - ahead) * half)
+            crowded = _add_gradient(
+                t, live, drive, starts_T1, rows_E, heights_E, crowded, gradient_RL, gradient_at, spikes_R4, drives_4L
+            )
 
-    @kernel(key, structure)
+    @kernel(*of_this_rule)
     def backward(
         counter,
         tasks,
@@ -455,80 +429,181 @@ def backward_kernel(
         Args:
             groups: how many groups of samples there are.
             neurons_E: the input events.
-            depth: which layer.
+            depth: which layer, a fully connected one.
             constants, of_rule, of_surrogate: the neuron's constants, the settings of the rule and of its surrogate.
             max_spikes: 0 means no limit.
             record, errors: what the forward run left behind, and what comes from above.
             found: what is written.
         """
         samples, steps = record.words_BTP.shape[:2]
-        block0, blocks = stack.blocks[depth], stack.blocks[depth + 1] - stack.blocks[depth]
-        inputs, neurons = stack.sizes[depth], stack.sizes[depth + 1]
-        upper_weight_KN, upper_blocks = errors.upper_weight_KN, errors.upper_BQUL.shape[1]
-        gradient, gradient_ML = found.weight_GNM.reshape(-1), aligned(inputs * LANES)
-        listed_T1, listed_E = np.empty(steps + 1, np.int64), np.empty(steps * inputs if depth else 0, np.int32)
-        scratch = _Scratch(
-            aligned(steps * LANES),
-            aligned(steps * LANES if wants_current else 0),
-            np.zeros(steps if max_spikes else 0, np.uint64),
-            aligned(inputs * TILE),
-            aligned(TILE * LANES),
-            aligned(upper_blocks * LANES * LANES),
-            aligned(TILE * LANES),
-            aligned(LANES),
-            aligned(LANES),
-            aligned(LANES),
-            aligned(LANES),
-        )
-        weights_KL, bias_L, left_L, count_L = scratch.weights_KL, scratch.bias_L, scratch.left_L, scratch.count_L
-        nothing = spread(np.float32(0))
+        layers, wiring = record.totals_BLT.shape[1], stack.wiring
+        layer = wiring.layers[depth]
+        top = depth == layers - 1
+        block0, blocks = layer.first_block, layer.groups
+        inputs, neurons = layer.rows, layer.neurons
+        kept = 0 if top else errors.upper_weight_KN.shape[0]
+        stride, upper_blocks = found.drive_BPUL.shape[2] * LANES, errors.upper_BQUL.shape[1]
+        drives, shifts = found.drive_BPUL.reshape(-1), found.shift_BPUL.reshape(-1)
+        gradient, gradient_RL, part_RL = found.weight_GNM.reshape(-1), aligned(inputs * LANES), aligned(inputs * LANES)
+        weights_KL = aligned(upper_blocks * LANES * LANES)
+        bias_L, scratch, first = aligned(LANES), scratch_of(steps, inputs, max_spikes), np.int64(0)
         task = claim(counter)
         while task < tasks:
             p, g = task // groups, task % groups
             n0, width = p * LANES, min(LANES, neurons - p * LANES)
             block = block0 + p
-            weights = stack.starts[depth] + p * inputs * LANES
-            bias = load(stack.biases, block * LANES)
+            weights = layer.weights + p * inputs * LANES
+            bias_at = (layer.biases + p) * LANES
             weights_KL[:] = 0
-            for k in range(len(upper_weight_KN)):
+            for k in range(kept):
                 for j in range(width):
-                    weights_KL[k * LANES + j] = upper_weight_KN[k, n0 + j]
-            gradient_ML[:] = 0
-            store(bias_L, 0, nothing)
+                    weights_KL[k * LANES + j] = errors.upper_weight_KN[k, n0 + j]
+            gradient_RL[:] = 0
+            part_RL[:] = 0
+            store(bias_L, 0, spread(np.float32(0)))
+            entries = 0
             for b in range(g * samples // groups, (g + 1) * samples // groups):
-                live = errors.live_B[b]
-                starts_T1, spikes_E, words_TP = record.starts_BT1[b], neurons_E, record.words_BTP[b]
-                if depth:
-                    list_spikes(words_TP, stack.blocks[depth - 1], block0, 0, live, listed_T1, listed_E)
-                    starts_T1, spikes_E = listed_T1, listed_E
-                store(left_L, 0, spread(np.float32(max_spikes)))
-                spent = _replay(
-                    live, starts_T1, spikes_E, words_TP, block, bias, stack.weights, weights, constants, scratch
-                )
-                if wants_count:
-                    first = stack.sizes[1 : depth + 1].sum() + n0
-                    store(count_L, 0, nothing)
-                    for j in range(width):
-                        count_L[j] = record.counts_BN[b, first + j]
+                live, words_TP = errors.live_B[b], record.words_BTP[b]
+                inputs_T1, totals_LT = record.starts_BT1[b], record.totals_BLT[b]
+                heard = heard_by(inputs_T1, neurons_E, words_TP, totals_LT, 0, live, wiring, depth)
+                if act and top:
+                    above.errors_at_top(b, n0, width, live, errors.spikes_TBN, scratch.errors_TL, scratch.busy_T)
+                elif act:
+                    above.errors_from_above(
+                        b, p, live, stack, depth, errors.upper_BQUL, weights_KL, scratch.errors_TL, scratch.busy_T
+                    )
+                if tim:
+                    shift_BQUL = errors.upper_shift_BQUL
+                    above.times_of_block(
+                        b, n0, live, words_TP, block, stack, depth, errors.times_TBN, shift_BQUL, scratch.times_TL
+                    )
                 walk(
                     b,
-                    p,
+                    (depth, block, first, weights, bias_at),
                     stack,
-                    depth,
-                    starts_T1,
-                    spikes_E,
-                    words_TP,
-                    (live, record.until_B[b], spent, max_spikes),
+                    (live, errors.costs_LB[depth, b], max_spikes),
+                    heard,
                     constants,
                     of_rule,
                     of_surrogate,
-                    errors,
-                    found,
-                    gradient_ML,
+                    record,
                     scratch,
+                    (drives, shifts, (b * blocks + p) * stride),
+                    (part_RL, first, bias_L, first),
                 )
-            unpack(gradient_ML, width, gradient, (g * neurons + n0) * inputs, inputs)
+                entries += heard.starts_FT[0, live] - heard.starts_FT[0, 0]
+                if entries > FLUSH * inputs:
+                    _flush(part_RL, gradient_RL)
+                    entries = 0
+            _flush(part_RL, gradient_RL)
+            unpack(gradient_RL, width, gradient, (g * neurons + n0) * inputs, inputs)
             store(found.bias_GPL, (g * blocks + p) * LANES, load(bias_L, 0))
             task = claim(counter)
 
-    return backward
+    @kernel(*of_this_rule)
+    def backward_images(
+        counter,
+        tasks,
+        neurons_E,
+        stack,
+        front,
+        constants,
+        of_rule,
+        of_surrogate,
+        max_spikes,
+        record,
+        errors,
+        weights_BW,
+        biases_BW,
+    ):
+        """Task b: the gradients of all convolutional layers from one sample.
+
+        Args:
+            front: how many layers these are; a fully connected one is behind them.
+            weights_BW, biases_BW: what is written: the gradients in lanes, of all layers, without β_b.
+        """
+        steps, wiring = record.words_BTP.shape[1], stack.wiring
+        scratch = scratch_of(steps, _most_rows(wiring, front), max_spikes)
+        columns = -(-steps // LANES) * LANES
+        drive_TL, shift_TL = aligned(columns * LANES), aligned(columns * LANES if tim else 0)
+        none_TL, panel_LT, steps_T, first = aligned(0), aligned(LANES * LANES), above.lines(LANES), np.int64(0)
+        part = aligned(wiring.layers[front].weights)
+        part_bias = aligned(wiring.layers[front].biases * LANES)
+        b = claim(counter)
+        while b < tasks:
+            live, words_TP = errors.live_B[b], record.words_BTP[b]
+            width = -(-live // LANES) * LANES
+            part[:] = 0
+            part_bias[:] = 0
+            weights_BW[b] = 0
+            biases_BW[b] = 0
+            # from the fully connected layer above
+            flow_TP = _flow(live, wiring, front)
+            sample = (record.starts_BT1[b], neurons_E, words_TP, record.totals_BLT[b], 0, live, wiring)
+            cells = cells_of(*sample, front, flow_TP)
+            errors_CU = np.zeros((wiring.layers[front].cells + 1, width), np.float32)
+            times_CU = np.zeros((wiring.layers[front].cells + 1, width if tim else 0), np.float32)
+            if act:
+                above.pull(errors.upper_BQUL, b, live, stack, front, errors_CU)
+            if tim:
+                moved_E = np.zeros(len(cells.cells_E), np.float32)
+                above.pull_times(errors.upper_shift_BQUL, b, cells, stack, front, moved_E)
+                above.times_to_map(cells, moved_E, times_CU)
+            for k in range(front - 1, -1, -1):
+                layer, over = wiring.layers[k], wiring.layers[k + 1]
+                rows, groups, fields = layer.rows, layer.groups, layer.fields
+                share, flow = over.share, flow_TP
+                cost = errors.costs_LB[k, b]
+                places_N = _places(wiring, k, width)
+                flow_TP = _flow(live, wiring, k)
+                cells = cells_of(*sample, k, flow_TP)
+                heard = to_fields(cells, wiring, k, tim and k > 0)
+                below_CU = np.zeros((layer.cells + 1, width if act and k > 0 else 0), np.float32)
+                moved_E = np.zeros(len(cells.cells_E) if tim and k > 0 else 0, np.float32)
+                columns_of_fields = -(-layer.image_columns // layer.patch_columns)
+                for f in range(fields):
+                    for g in range(groups):
+                        p = f * groups + g
+                        block, weights = layer.first_block + p, layer.weights + g * rows * LANES
+                        fires = False
+                        if tim:
+                            fires = above.times_to_block(
+                                times_CU, live, places_N, p, flow, share, words_TP, block, scratch.times_TL
+                            )
+                        if act:
+                            fires |= above.spikes_to_block(
+                                errors_CU, live, places_N, p, flow, share, scratch.errors_TL, scratch.busy_T
+                            )
+                        if skips and not fires and cost == 0:
+                            continue
+                        bias_at = (layer.biases + g) * LANES
+                        walk(
+                            b,
+                            (k, block, f, weights, bias_at),
+                            stack,
+                            (live, cost, max_spikes),
+                            heard,
+                            constants,
+                            of_rule,
+                            of_surrogate,
+                            record,
+                            scratch,
+                            (drive_TL if k > 0 else none_TL, shift_TL if k > 0 else none_TL, first),
+                            (part, weights, part_bias, bias_at),
+                        )
+                        if act and k > 0:
+                            above.push(drive_TL, live, f, g, stack, k, panel_LT, steps_T, below_CU)
+                        if tim and k > 0:
+                            above.push_times(shift_TL, live, heard, f, weights, stack.weights, moved_E)
+                    if (f + 1) % columns_of_fields == 0:
+                        _flush(part[layer.weights : over.weights], weights_BW[b, layer.weights :])
+                        ends = layer.biases * LANES, over.biases * LANES
+                        _flush(part_bias[ends[0] : ends[1]], biases_BW[b, ends[0] :])
+                if k > 0:
+                    errors_CU = below_CU
+                    times_CU = np.zeros((layer.cells + 1, width if tim else 0), np.float32)
+                    if tim:
+                        above.times_to_map(cells, moved_E, times_CU)
+            b = claim(counter)
+
+    return Kernels(backward, backward_images)

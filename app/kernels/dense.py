@@ -1,4 +1,4 @@
-"""The steps of a fully connected layer that the kernels forward and backward share.
+"""The steps of a block of 64 neurons that the kernels forward and backward share.
 
 Weights are read and weight gradients added only where a spike is, or, in tiles of steps where half of all inputs fire,
 for all inputs and four steps at once. A neuron's own sums run in a fixed order, whatever the number of threads.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .compile import kernel
-from .lanes import LANES, choose, fused, load, lowest, spread, store
+from .lanes import LANES, choose, fetch, fused, load, lowest, spread, store
 from .layout import TILE
 
 
@@ -23,11 +23,15 @@ def store_tile(tile_4L, first, second, third, fourth):
 
 
 @kernel(forceinline=True)
-def drive_of(begin, end, neurons_E, weights, block):
+def drive_of(begin, end, rows_E, heights_E, weights, block):
     """Σ_i w_i over the inputs that fire in this step; ``block`` is where the block's weights start."""
     drive = spread(np.float32(0))
-    for e in range(begin, end):
-        drive = drive + load(weights, block + neurons_E[e] * LANES)
+    if len(heights_E):
+        for e in range(begin, end):
+            drive = fused(load(weights, block + fetch(rows_E, e) * LANES), fetch(heights_E, e), drive)
+    else:
+        for e in range(begin, end):
+            drive = drive + load(weights, block + fetch(rows_E, e) * LANES)
     return drive
 
 
@@ -38,39 +42,39 @@ def crowded_tile(t, last, starts_T1, inputs):
 
 
 @kernel()
-def spread_out(t, last, starts_T1, neurons_E, spikes_M4):
-    """The spikes of the tile of steps from t on, as zeros and ones."""
-    spikes_M4[:] = 0
+def spread_out(t, last, starts_T1, rows_E, heights_E, spikes_R4):
+    """The spikes of the tile of steps from t on, as zeros and ones, or heights."""
+    spikes_R4[:] = 0
     for step in range(t, min(t + TILE, last)):
         for e in range(starts_T1[step], starts_T1[step + 1]):
-            spikes_M4[neurons_E[e] * TILE + step - t] = 1
+            spikes_R4[rows_E[e] * TILE + step - t] = heights_E[e] if len(heights_E) else np.float32(1)
 
 
 @kernel()
-def drive_tile(spikes_M4, weights, block, drives_4L):
+def drive_tile(spikes_R4, weights, block, drives_4L):
     """What ``drive_of`` computes, for TILE steps at once; the same bits, for a product with 0 or 1 is exact."""
     first = spread(np.float32(0))
     second, third, fourth = first, first, first
-    for i in range(len(spikes_M4) // TILE):
+    for i in range(len(spikes_R4) // TILE):
         row = load(weights, block + i * LANES)
-        first = fused(row, spikes_M4[i * TILE], first)
-        second = fused(row, spikes_M4[i * TILE + 1], second)
-        third = fused(row, spikes_M4[i * TILE + 2], third)
-        fourth = fused(row, spikes_M4[i * TILE + 3], fourth)
+        first = fused(row, fetch(spikes_R4, i * TILE), first)
+        second = fused(row, fetch(spikes_R4, i * TILE + 1), second)
+        third = fused(row, fetch(spikes_R4, i * TILE + 2), third)
+        fourth = fused(row, fetch(spikes_R4, i * TILE + 3), fourth)
     store_tile(drives_4L, first, second, third, fourth)
 
 
 @kernel()
-def gradient_tile(spikes_M4, errors_4L, gradient_ML):
-    """The gradients of the weights from TILE steps at once, the last step first."""
+def gradient_tile(spikes_R4, errors_4L, gradient_RL, own):
+    """The gradients of a block's weights, which start at ``own``, from TILE steps at once, the last step first."""
     first, second = load(errors_4L, 0), load(errors_4L, LANES)
     third, fourth = load(errors_4L, 2 * LANES), load(errors_4L, 3 * LANES)
-    for i in range(len(spikes_M4) // TILE):
-        total_L = load(gradient_ML, i * LANES)
-        total_L = fused(fourth, spikes_M4[i * TILE + 3], total_L)
-        total_L = fused(third, spikes_M4[i * TILE + 2], total_L)
-        total_L = fused(second, spikes_M4[i * TILE + 1], total_L)
-        store(gradient_ML, i * LANES, fused(first, spikes_M4[i * TILE], total_L))
+    for i in range(len(spikes_R4) // TILE):
+        total_L = load(gradient_RL, own + i * LANES)
+        total_L = fused(fourth, fetch(spikes_R4, i * TILE + 3), total_L)
+        total_L = fused(third, fetch(spikes_R4, i * TILE + 2), total_L)
+        total_L = fused(second, fetch(spikes_R4, i * TILE + 1), total_L)
+        store(gradient_RL, own + i * LANES, fused(first, fetch(spikes_R4, i * TILE), total_L))
 
 
 @kernel(forceinline=True)

@@ -287,6 +287,55 @@ def total(typing_context, lanes):
 
 
 @intrinsic
+def fetch(typing_context, array, offset):
+    """One value of an array; unlike ``array[offset]``, which would first ask whether the offset is negative."""
+
+    def generate(context, builder, signature, arguments):
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.load(builder.gep(data, [arguments[1]]))
+
+    return array.dtype(array, types.intp), generate
+
+
+SQUARE = 16
+"""Values are transposed in squares of so many rows and columns: what the machine's registers hold."""
+
+
+@intrinsic
+def transpose(typing_context, source, rows, first_row, column, target, start, stride):
+    """Transpose a square: ``target[start + j * stride + i] = source[rows[first_row + i] + column + j]``."""
+
+    def generate(context, builder, signature, arguments):
+        row_type = ir.VectorType(ir.FloatType(), SQUARE)
+        source, rows, first_row, column, target, start, stride = arguments
+        places = context.make_array(signature.args[1])(context, builder, rows).data
+
+        def at(array_type, array, offset):
+            data = context.make_array(array_type)(context, builder, array).data
+            return builder.bitcast(builder.gep(data, [offset]), row_type.as_pointer())
+
+        values = []
+        for i in range(SQUARE):
+            place = builder.load(builder.gep(places, [builder.add(first_row, first_row.type(i))]))
+            values.append(builder.load(at(signature.args[0], source, builder.add(place, column)), align=4))
+        half = SQUARE // 2
+        for _ in range(4):  # 2^4 rows: each round moves one bit of the row's number to the column's
+            shuffled = []
+            for pair in zip(values[:half], values[half:], strict=True):
+                for begin in (0, half):
+                    order = [n for j in range(begin, begin + half) for n in (j, j + SQUARE)]
+                    places_of = ir.Constant(ir.VectorType(ir.IntType(32), SQUARE), order)
+                    shuffled.append(builder.shuffle_vector(*pair, places_of))
+            values = shuffled
+        for j, value in enumerate(values):
+            offset = builder.add(start, builder.mul(stride, stride.type(j)))
+            builder.store(value, at(signature.args[4], target, offset), align=4)
+        return context.get_dummy_value()
+
+    return types.none(source, rows, types.intp, types.intp, target, types.intp, types.intp), generate
+
+
+@intrinsic
 def claim(typing_context, counter):
     """The value of ``counter[0]``, which is one higher afterwards: no two threads get the same."""
 

@@ -16,14 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compile import kernel
-from .lanes import LANES, claim, lowest
+from .lanes import LANES, SQUARE, claim, lowest
+from .wiring import Wiring
 
 TILE = 4
 """Where a loop goes through all weights, it handles so many steps at once and loads each weight once for all."""
 BIAS_STEPS = 64
 """The gradient of the biases is summed over so many steps, then over such sums: one sum over thousands loses digits."""
-SQUARE = 16
-"""Weights are transposed in squares of so many rows and columns."""
 
 
 class Constants(NamedTuple):
@@ -45,19 +44,15 @@ class Constants(NamedTuple):
 
 
 class Stack(NamedTuple):
-    """Fully connected layers in the kernels' layout; layer k has the neurons ``sizes[k + 1]`` and inputs ``sizes[k]``.
+    """The layers of a network in the kernels' layout.
 
     Args:
-        sizes: neurons of the input and of every layer.
-        blocks: how many blocks all layers before layer k have; the last entry is the number of all blocks.
-        starts: where the weights of layer k start in ``weights``.
-        weights: of all layers, each [P, M, L].
-        biases: of all layers, times β_b, [P, L].
+        wiring: who hears whom.
+        weights: of all layers, each [G, R, L].
+        biases: of all layers, times β_b, each [G, L].
     """
 
-    sizes: NDArray
-    blocks: NDArray
-    starts: NDArray
+    wiring: Wiring
     weights: NDArray
     biases: NDArray
 
@@ -150,15 +145,15 @@ def index_events(steps_E, neurons_E, e, end, inputs, starts_T1, seen_M):
 
 
 @kernel()
-def list_spikes(words_TP, first_block, last_block, first_step, last_step, starts_T1, neurons_E):
+def list_spikes(words_TP, starts_T1, neurons_E):
     """The spikes of a layer as events, by step and then by neuron."""
     e = 0
-    for t in range(first_step, last_step):
+    for t in range(len(words_TP)):
         starts_T1[t] = e
-        for p in range(first_block, last_block):
+        for p in range(words_TP.shape[1]):
             word = words_TP[t, p]
             while word != 0:
-                neurons_E[e] = (p - first_block) * LANES + lowest(word)
+                neurons_E[e] = p * LANES + lowest(word)
                 word &= word - np.uint64(1)
                 e += 1
-    starts_T1[last_step] = e
+    starts_T1[len(words_TP)] = e

@@ -57,10 +57,10 @@ def _check_size(where: str, neurons: int, weights: int) -> None:
 
 def _layer(entry: str, where: str, shape: Shape, bias: float) -> tuple[nn.Module, Shape]:
     """One layer behind ``shape``, and the shape that it returns."""
-    kind = re.fullmatch(r"(fc|apool|mpool)([1-9]\d*)|(conv)([1-9]\d*)c([1-9]\d*)|(flatten)", entry)
+    kind = re.fullmatch(r"(fc|apool|mpool)([1-9]\d*)|(conv)([1-9]\d*)c([1-9]\d*)(?:s([1-9]\d*))?|(flatten)", entry)
     if kind is None:
-        raise ValueError(f"{where} is no layer; known are fcN, convCcK, apoolP, mpoolP and flatten")
-    name = kind[1] or kind[3] or kind[6]
+        raise ValueError(f"{where} is no layer; known are fcN, convCcK, convCcKsS, apoolP, mpoolP and flatten")
+    name = kind[1] or kind[3] or kind[7]
     if name == "fc":
         return _dense(int(kind[2]), where, shape, bias)
     if name == "flatten":
@@ -70,7 +70,7 @@ def _layer(entry: str, where: str, shape: Shape, bias: float) -> tuple[nn.Module
             f"{where} needs an input of channels, rows and columns such as 2x34x34, but gets {shape[0]} neurons"
         )
     if name == "conv":
-        return _conv(int(kind[4]), int(kind[5]), where, shape, bias)
+        return _conv(int(kind[4]), int(kind[5]), int(kind[6] or 1), where, shape, bias)
     size = int(kind[2])
     if size > min(shape[1:]):
         raise ValueError(f"{where} is larger than the {shape[1]}x{shape[2]} image that it gets; use a smaller window")
@@ -84,9 +84,11 @@ def _dense(neurons: int, where: str, shape: Shape, bias: float) -> tuple[Spiking
     return SpikingLayer(Dense(), (neurons, shape[0]), (neurons,), bias), (neurons,)
 
 
-def _conv(channels: int, size: int, where: str, shape: Shape, bias: float) -> tuple[SpikingLayer, Shape]:
+def _conv(channels: int, size: int, stride: int, where: str, shape: Shape, bias: float) -> tuple[SpikingLayer, Shape]:
     if size % 2 == 0:
-        raise ValueError(f"{where} has an even kernel of {size}x{size}; use an odd size, which keeps rows and columns")
-    out = (channels, *shape[1:])
+        raise ValueError(f"{where} has an even kernel of {size}x{size}; use an odd size, which has a middle")
+    if stride > min(shape[1:]):
+        raise ValueError(f"{where} steps over the {shape[1]}x{shape[2]} image that it gets; use a smaller stride")
+    out = (channels, *((length - 1) // stride + 1 for length in shape[1:]))
     _check_size(where, prod(out), channels * shape[0] * size**2)
-    return SpikingLayer(Conv(), (channels, shape[0], size, size), out, bias), out
+    return SpikingLayer(Conv(stride), (channels, shape[0], size, size), out, bias), out

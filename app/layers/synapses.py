@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -50,24 +51,34 @@ def _as_products(tensor: Tensor) -> AbstractContextManager[None]:
     return cudnn.flags(**kept, allow_tf32=tf32)
 
 
+@dataclass(frozen=True)
 class Conv:
-    """Two-dimensional convolution, stride 1, padding K // 2: weight [C_out, C_in, K, K]."""
+    """Two-dimensional convolution, padding K // 2: weight [C_out, C_in, K, K].
+
+    Args:
+        stride: rows and columns from one window to the next.
+    """
+
+    stride: int = 1
 
     def drive(self, spikes: Tensor, weight: Tensor) -> Tensor:
         """All steps and samples as one batch of images."""
         with _as_products(spikes):
-            images = F.conv2d(spikes.flatten(0, 1), weight, padding=weight.shape[-1] // 2)
+            images = F.conv2d(spikes.flatten(0, 1), weight, **self._windows(weight))
         return images.unflatten(0, spikes.shape[:2])
 
     def pull_back(self, error: Tensor, weight: Tensor, spikes: Tensor) -> Tensor:
         """The transposed convolution."""
         shape = spikes.flatten(0, 1).shape
         with _as_products(error):
-            images = grad.conv2d_input(shape, weight, error.flatten(0, 1), padding=weight.shape[-1] // 2)
+            images = grad.conv2d_input(shape, weight, error.flatten(0, 1), **self._windows(weight))
         return images.view_as(spikes)
 
     def weight_gradient(self, error: Tensor, weight: Tensor, spikes: Tensor) -> Tensor:
         """The correlation of error and spikes."""
         images, errors = spikes.flatten(0, 1), error.flatten(0, 1)
         with _as_products(error):
-            return grad.conv2d_weight(images, weight.shape, errors, padding=weight.shape[-1] // 2)
+            return grad.conv2d_weight(images, weight.shape, errors, **self._windows(weight))
+
+    def _windows(self, weight: Tensor) -> dict[str, int]:
+        return {"stride": self.stride, "padding": weight.shape[-1] // 2}

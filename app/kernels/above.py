@@ -1,0 +1,336 @@
+"""Errors on their way down: the products of what a layer leaves behind with its weights.
+
+Between fully connected layers a block of neurons asks all neurons above (:func:`errors_from_above`). Between images it
+is the other way round: a block hands its errors down as soon as it has them (:func:`push`), to maps in which time is
+contiguous. There 64 steps of one neuron are the lanes, a weight is a number, and no lane is idle.
+
+Shape suffixes: U is T, rounded up to whole panels of 64 steps; a map is [C, U], with a row of zeros behind the last
+cell for lanes without one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .compile import kernel
+from .lanes import (
+    LANES,
+    SQUARE,
+    at_least,
+    choose,
+    fetch,
+    fused,
+    load,
+    lowest,
+    magnitude,
+    spread,
+    store,
+    total,
+    transpose,
+)
+from .layout import TILE, aligned
+
+ROWS = 4
+"""So many rows of a map are summed at once: the machine's registers hold no more."""
+
+
+@kernel(forceinline=True)
+def zero(values):
+    """The lanes that hold 0."""
+    return at_least(np.float32(0), magnitude(values))
+
+
+# --- between fully connected layers -----------------------------------------------------------------------------------
+
+
+@kernel(forceinline=True)
+def spikes_above(blocks, at, stride, upper, weights_KL, errors_TL, own):
+    """δS = Σ_k w_k β_I δI_k over the neurons k of the layer above, for TILE steps; False when none has an error.
+
+    Args:
+        blocks: how many blocks of neurons the layer above has.
+        at, stride: where the steps begin in ``upper``, and how far apart its blocks are.
+        errors_TL, own: where the result goes.
+    """
+    found, nothing = False, spread(np.float32(0))
+    store(errors_TL, own, nothing)
+    store(errors_TL, own + LANES, nothing)
+    store(errors_TL, own + 2 * LANES, nothing)
+    store(errors_TL, own + 3 * LANES, nothing)
+    for q in range(blocks):
+        start = at + q * stride
+        silent = zero(load(upper, start)) & zero(load(upper, start + LANES))
+        silent &= zero(load(upper, start + 2 * LANES)) & zero(load(upper, start + 3 * LANES))
+        rest = ~silent
+        if rest == 0:
+            continue
+        found = True
+        first, second, third, fourth = nothing, nothing, nothing, nothing
+        while rest != 0:
+            j = lowest(rest)
+            rest &= rest - np.uint64(1)
+            weights, one = load(weights_KL, (q * LANES + j) * LANES), start + j
+            first, second = fused(weights, fetch(upper, one), first), fused(weights, fetch(upper, one + LANES), second)
+            third = fused(weights, fetch(upper, one + 2 * LANES), third)
+            fourth = fused(weights, fetch(upper, one + 3 * LANES), fourth)
+        # sums of sums: one over hundreds of neurons loses digits
+        store(errors_TL, own, load(errors_TL, own) + first)
+        store(errors_TL, own + LANES, load(errors_TL, own + LANES) + second)
+        store(errors_TL, own + 2 * LANES, load(errors_TL, own + 2 * LANES) + third)
+        store(errors_TL, own + 3 * LANES, load(errors_TL, own + 3 * LANES) + fourth)
+    return found
+
+
+@kernel(forceinline=True)
+def time_above(row, at, stride, shift, blocks, rows, weights, start):
+    """δt̂ of a unit spike that comes in as this row: Σ_k w_k · (the error of moving it in front of neuron k)."""
+    products = spread(np.float32(0))
+    for q in range(blocks):
+        products = fused(load(weights, start + (q * rows + row) * LANES), load(shift, at + q * stride), products)
+    return total(products)
+
+
+@kernel()
+def errors_from_above(b, p, live, stack, depth, upper_BQUL, weights_KL, errors_TL, busy_T):
+    """δS of block p of a fully connected layer behind which there is another one."""
+    blocks, stride = upper_BQUL.shape[1], upper_BQUL.shape[2] * LANES
+    upper, start = upper_BQUL.reshape(-1), b * blocks * stride
+    for t in range(0, live, TILE):
+        busy = spikes_above(blocks, start + t * LANES, stride, upper, weights_KL, errors_TL, t * LANES)
+        for i in range(TILE):
+            busy_T[t + i] = busy
+
+
+@kernel()
+def errors_at_top(b, n0, width, live, spikes_TBN, errors_TL, busy_T):
+    """δS of a block of the output layer."""
+    for t in range(live):
+        busy = False
+        store(errors_TL, t * LANES, spread(np.float32(0)))
+        for j in range(width):
+            errors_TL[t * LANES + j] = spikes_TBN[t, b, n0 + j]
+            busy |= spikes_TBN[t, b, n0 + j] != 0
+        busy_T[t] = busy
+
+
+@kernel()
+def times_of_block(b, n0, live, words_TP, block, stack, depth, times_TBN, shift_BQUL, times_TL):
+    """δt̂ of the spikes of a block of a fully connected layer, the output layer or another one."""
+    blocks, stride = shift_BQUL.shape[1], shift_BQUL.shape[2] * LANES
+    shift, weights, layers = shift_BQUL.reshape(-1), stack.weights, stack.wiring.layers
+    top, neurons = depth == len(layers) - 1, layers[depth].neurons
+    start = 0 if top else layers[depth + 1].weights
+    for t in range(live):
+        word = words_TP[t, block]
+        if word != 0:
+            store(times_TL, t * LANES, spread(np.float32(0)))
+        while word != 0:
+            j = lowest(word)
+            word &= word - np.uint64(1)
+            if top:
+                times_TL[t * LANES + j] = times_TBN[t, b, n0 + j]
+            else:
+                at = b * blocks * stride + t * LANES
+                times_TL[t * LANES + j] = time_above(n0 + j, at, stride, shift, blocks, neurons, weights, start)
+
+
+# --- from a fully connected layer to the image below ------------------------------------------------------------------
+
+
+@kernel(forceinline=True)
+def _panel(source_TL, first, lines_T, panel_LT, own):
+    """64 steps of a block with time contiguous; returns the lanes that are not all 0."""
+    for t in range(0, LANES, SQUARE):
+        for j in range(0, LANES, SQUARE):
+            transpose(source_TL, lines_T, t, first + j, panel_LT, own + j * LANES + t, LANES)
+    busy = np.uint64(0)
+    for j in range(LANES):
+        if ~zero(load(panel_LT, own + j * LANES)) != 0:
+            busy |= np.uint64(1) << np.uint64(j)
+    return busy
+
+
+@kernel(forceinline=True)
+def _add_rows(count, map_CU, at, stride, panel_LT, lanes_N, number, weights, weights_N, row):
+    """Add Σ_n weight · panel over the lanes n to ``count`` rows of a map, from 1 to ROWS at once."""
+    first = spread(np.float32(0))
+    second, third, fourth = first, first, first
+    if count == ROWS:
+        for n in range(number):
+            line, w = load(panel_LT, fetch(lanes_N, n) * LANES), fetch(weights_N, n) + row * LANES
+            first, second = fused(line, fetch(weights, w), first), fused(line, fetch(weights, w + LANES), second)
+            third = fused(line, fetch(weights, w + 2 * LANES), third)
+            fourth = fused(line, fetch(weights, w + 3 * LANES), fourth)
+        store(map_CU, at + stride, load(map_CU, at + stride) + second)
+        store(map_CU, at + 2 * stride, load(map_CU, at + 2 * stride) + third)
+        store(map_CU, at + 3 * stride, load(map_CU, at + 3 * stride) + fourth)
+    else:
+        for n in range(number):
+            line, w = load(panel_LT, fetch(lanes_N, n) * LANES), fetch(weights_N, n) + row * LANES
+            first = fused(line, fetch(weights, w), first)
+    store(map_CU, at, load(map_CU, at) + first)
+
+
+@kernel()
+def _add_all_rows(cells, map_CU, at, stride, panel_LT, lanes_N, number, weights, weights_N, row):
+    """The same for any number of rows, which lie one behind the other in the map and among the weights."""
+    whole = cells // ROWS * ROWS
+    for c in range(0, whole, ROWS):
+        _add_rows(ROWS, map_CU, at + c * stride, stride, panel_LT, lanes_N, number, weights, weights_N, row + c)
+    for c in range(whole, cells):
+        _add_rows(1, map_CU, at + c * stride, stride, panel_LT, lanes_N, number, weights, weights_N, row + c)
+
+
+@kernel()
+def lines(steps):
+    """Where the steps of a block begin."""
+    found = np.empty(steps, np.int64)
+    for t in range(steps):
+        found[t] = t * LANES
+    return found
+
+
+@kernel()
+def pull(upper_BQUL, b, live, stack, k, map_CU):
+    """δS of all cells below the fully connected layer k, into a map of zeros."""
+    layer, blocks, stride = stack.wiring.layers[k], upper_BQUL.shape[1], upper_BQUL.shape[2] * LANES
+    upper, rows, width = upper_BQUL.reshape(-1), layer.rows, map_CU.shape[1]
+    panels_KT, steps_T = aligned(blocks * LANES * LANES), lines(LANES)
+    lanes_N, weights_N = np.empty(blocks * LANES, np.int64), np.empty(blocks * LANES, np.int64)
+    target = map_CU.reshape(-1)
+    for t in range(0, live, LANES):
+        number = 0
+        for q in range(blocks):
+            busy = _panel(upper, (b * blocks + q) * stride + t * LANES, steps_T, panels_KT, q * LANES * LANES)
+            while busy != 0:
+                lanes_N[number] = q * LANES + lowest(busy)
+                weights_N[number] = layer.weights + q * rows * LANES + lowest(busy)
+                busy &= busy - np.uint64(1)
+                number += 1
+        if number:
+            _add_all_rows(rows, target, t, width, panels_KT, lanes_N, number, stack.weights, weights_N, 0)
+
+
+# --- from an image to the image below ---------------------------------------------------------------------------------
+
+
+@kernel()
+def push(drive_TL, live, f, g, stack, k, panel_LT, steps_T, map_CU):
+    """Add what block (f, g) of the convolutional layer k contributes to δS of the cells below.
+
+    Args:
+        drive_TL: β_I δI of the block, zeros behind the last error.
+    """
+    layer, width, target = stack.wiring.layers[k], map_CU.shape[1], map_CU.reshape(-1)
+    channels, stride, patch_columns = layer.channels, layer.stride, layer.patch_columns
+    columns = (layer.image_columns + patch_columns - 1) // patch_columns
+    top, left = f // columns * layer.patch_rows, f % columns * patch_columns
+    lanes_N, weights_N = np.empty(LANES, np.int64), np.empty(LANES, np.int64)
+    weights, all_weights = layer.weights + g * layer.rows * LANES, stack.weights
+    mine = min(LANES, layer.planes - g * LANES)
+    for t in range(0, live, LANES):
+        busy = _panel(drive_TL, t * LANES, steps_T, panel_LT, 0)
+        if busy == 0:
+            continue
+        for j in range(layer.patch_rows * patch_columns):
+            down, right = j // patch_columns, j % patch_columns
+            if top + down >= layer.image_rows or left + right >= layer.image_columns:
+                continue
+            number = 0
+            for lane in range(j * mine, (j + 1) * mine):
+                if (busy >> np.uint64(lane)) & np.uint64(1):
+                    lanes_N[number], weights_N[number] = lane, weights + lane
+                    number += 1
+            if number == 0:
+                continue
+            y0 = (top + down) * stride - layer.kernel // 2
+            x0 = (left + right) * stride - layer.kernel // 2
+            for dy in range(max(0, -y0), min(layer.kernel, layer.map_rows - y0)):
+                for dx in range(max(0, -x0), min(layer.kernel, layer.map_columns - x0)):
+                    cell = ((y0 + dy) * layer.map_columns + x0 + dx) * channels
+                    row = ((down * stride + dy) * layer.window_columns + right * stride + dx) * channels
+                    _add_all_rows(
+                        channels,
+                        target,
+                        cell * width + t,
+                        width,
+                        panel_LT,
+                        lanes_N,
+                        number,
+                        all_weights,
+                        weights_N,
+                        row,
+                    )
+
+
+@kernel()
+def push_times(shift_TL, live, heard, f, weights_at, weights, moved_E):
+    """Add what a block contributes to the error of moving a unit spike, for all spikes that it hears."""
+    starts_FT, rows_E, _, origins_E = heard
+    starts_T1 = starts_FT[f]
+    for t in range(live):
+        if starts_T1[t] < starts_T1[t + 1]:
+            shift = load(shift_TL, t * LANES)
+            for e in range(starts_T1[t], starts_T1[t + 1]):
+                moved_E[origins_E[e]] += total(load(weights, weights_at + rows_E[e] * LANES) * shift)
+
+
+@kernel()
+def pull_times(upper_shift_BQUL, b, cells, stack, k, moved_E):
+    """The error of moving a unit spike, for all spikes that the fully connected layer k hears."""
+    blocks, stride = upper_shift_BQUL.shape[1], upper_shift_BQUL.shape[2] * LANES
+    shift, rows, start = upper_shift_BQUL.reshape(-1), stack.wiring.layers[k].rows, stack.wiring.layers[k].weights
+    for t in range(len(cells.starts_T1) - 1):
+        for e in range(cells.starts_T1[t], cells.starts_T1[t + 1]):
+            at = b * blocks * stride + t * LANES
+            moved_E[e] = time_above(cells.cells_E[e], at, stride, shift, blocks, rows, stack.weights, start)
+
+
+@kernel()
+def times_to_map(cells, moved_E, map_CU):
+    """δt̂ of every spike into a map that is read nowhere else: the error of moving a unit spike, times its height."""
+    for t in range(len(cells.starts_T1) - 1):
+        for e in range(cells.starts_T1[t], cells.starts_T1[t + 1]):
+            height = cells.heights_E[e] if len(cells.heights_E) else np.float32(1)
+            map_CU[cells.cells_E[e], t] = moved_E[e] * height
+
+
+@kernel()
+def spikes_to_block(map_CU, live, places_N, p, flow_TP, share, errors_TL, busy_T):
+    """δS of block p from the map of the cells above; returns whether there is any.
+
+    Args:
+        places_N: where the row of each lane of the layer begins in the map.
+        flow_TP: the lanes that get the error of their cell; empty for all.
+        share: what they get of it.
+    """
+    values, found = map_CU.reshape(-1), False
+    for t in range(0, live, SQUARE):
+        for j in range(0, LANES, SQUARE):
+            transpose(values, places_N, p * LANES + j, t, errors_TL, t * LANES + j, LANES)
+    for t in range(live):
+        error = load(errors_TL, t * LANES) * share
+        if len(flow_TP):
+            error = choose(flow_TP[t, p], error, np.float32(0))
+        store(errors_TL, t * LANES, error)
+        busy_T[t] = ~zero(error) != 0
+        found |= busy_T[t]
+    return found
+
+
+@kernel()
+def times_to_block(map_CU, live, places_N, p, flow_TP, share, words_TP, block, times_TL):
+    """δt̂ of the spikes of block p from the map of the cells above; returns whether there is any spike."""
+    values, found = map_CU.reshape(-1), False
+    for t in range(live):
+        word = words_TP[t, block]
+        if word != 0:
+            found = True
+            store(times_TL, t * LANES, spread(np.float32(0)))
+        if len(flow_TP):
+            word &= flow_TP[t, p]
+        while word != 0:
+            j = lowest(word)
+            word &= word - np.uint64(1)
+            times_TL[t * LANES + j] = values[places_N[p * LANES + j] + t] * share
+    return found
