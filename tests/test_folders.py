@@ -61,9 +61,9 @@ def test_twelve_starts_at_once_get_twelve_folders():
     argv = [*short, "trainer.max_epochs=1", "trainer.limit_train_batches=1", "engine=reference"]
     done = subprocess.run([sys.executable, "-c", TWELVE, *argv], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    folders = [line.removeprefix("writing to ") for line in done.stdout.splitlines() if line.startswith("writing to ")]
+    folders = sorted(map(str, Path("runs").iterdir()))  # their output is mixed within lines
     name = "runs/digits-antlr-latency-s0"
-    assert sorted(folders) == sorted([name, *(f"{name}-{k}" for k in range(2, 13))])
+    assert folders == sorted([name, *(f"{name}-{k}" for k in range(2, 13))])
     for folder in folders:
         names = {path.name for path in Path(folder).iterdir()}
         assert names == {"config.yaml", "metrics.csv", "summary.json", "checkpoints"}
@@ -329,6 +329,18 @@ def test_a_killed_worker_is_one_sentence(monkeypatch, capsys):
     assert (code, "a process that loads data has failed" in message) == (1, True), message
     assert len(message.splitlines()) == 1
     monkeypatch.undo()
+
+
+def test_a_worker_that_is_lost_while_a_checkpoint_is_written_is_no_full_disk(monkeypatch, capsys):
+    """PyTorch raises it wherever the program is."""
+    from app.resume import checkpoint as module
+
+    def lost(*args):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    monkeypatch.setattr(module.torch, "save", lost)
+    code, message = sentence_of([*FAST, "out=o"], monkeypatch, capsys)
+    assert (code, "a process that loads data has failed" in message) == (1, True), message
 
 
 def test_a_worker_that_does_not_answer_is_one_sentence(monkeypatch, capsys):

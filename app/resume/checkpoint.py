@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io import CheckpointIO
 
+from ..data.loader import raise_worker_failure
 from ..errors import RunStopped, UserError
 from ..files import PARTIAL, replacing, sync_folder
 from .check import tensor_trouble, unlike
@@ -145,6 +146,8 @@ class AtomicCheckpoints(CheckpointIO):
             with replacing(path, "wb") as file:
                 torch.save({**checkpoint, "format": FORMAT}, file)
         except (OSError, RuntimeError) as error:
+            if isinstance(error, RuntimeError):
+                raise_worker_failure(error)
             raise RunStopped(not_written(path, error)) from None
 
     def load_checkpoint(
