@@ -471,8 +471,7 @@ def test_files_that_are_not_there_or_not_readable(tmp_path: Path, monkeypatch: p
     [
         (
             "rule=timing learning.ste_alpha=0.5",
-            "learning.ste_alpha is a setting of rule=activation or rule=antlr or rule=tssl_bp; "
-            "leave it out with rule=timing",
+            "or rule=antlr or rule=tssl_bp; leave it out with rule=timing",
         ),
         (
             "rule=timing learning.surrogate=rectangular",

@@ -79,9 +79,22 @@ def test_a_loss_without_activation_gradient_is_refused_with_the_activation_rule(
         load_config([plugin("my_loss"), "rule=activation", "loss=my_loss"])
 
 
+@pytest.mark.slow
+def test_a_rule_trains_with_its_settings_on_an_engine_of_one_s_own(capfd):
+    plugins = f"plugins=[{EXAMPLES / 'my_rule.py'},{EXAMPLES / 'my_engine.py'}]"
+    run(plugins, "rule=softened", "learning.softening=0.1", "learning.ste_alpha=0.5", "engine=timed", "out=o")
+    settings = checkpoint("o")["config"]["learning"]
+    assert (settings["softening"], settings["ste_alpha"]) == (0.1, 0.5)
+    assert re.search(r"^\d\.\d{3} s$", capfd.readouterr().err, re.MULTILINE)
+    with pytest.raises(
+        UserError, match=r"learning\.softening is a setting of rule=softened; leave it out with rule=antlr"
+    ):
+        load_config(["learning.softening=0.1"])
+
+
 def test_the_page_shows_the_examples_as_they_are():
     text = (ROOT / "docs" / "EXTENDING.md").read_text()
     shown = dict(re.findall(r"<!-- (examples/\w+\.py) -->\n```python\n(.*?)```\n", text, flags=re.S))
-    assert {"examples/my_loss.py", "examples/my_task.py"} <= set(shown)
+    assert set(shown) == {f"examples/{path.name}" for path in EXAMPLES.glob("*.py")}
     for name, code in shown.items():
         assert code == (ROOT / name).read_text(), name
