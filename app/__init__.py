@@ -11,6 +11,7 @@ environment.prepare()
 
 if TYPE_CHECKING:
     from .events import SpikeEvents
+    from .exchange import from_nir, to_nir
     from .losses.count import count_loss
     from .losses.latency import latency_loss
     from .losses.spike_train import spike_train_loss
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from .neuron.lif import Neuron, centre_bias
     from .neuron.surrogate import Exponential, Rectangular, Surrogate
     from .rules import Rule, activation, antlr, timing
-    from .training.trained import load_trained as load
+    from .training.predictor import load
 
 _PLACES = {
     "Exponential": "neuron.surrogate",
@@ -33,14 +34,15 @@ _PLACES = {
     "antlr": "rules",
     "centre_bias": "neuron.lif",
     "count_loss": "losses.count",
+    "from_nir": "exchange",
     "latency_loss": "losses.latency",
-    "load": "training.trained",
+    "load": "training.predictor",
     "spike_train_loss": "losses.spike_train",
     "target_counts": "losses.targets",
     "timing": "rules",
+    "to_nir": "exchange",
 }
 """Where the names for a notebook come from; each is imported when it is first asked for."""
-_NAMES = {"load": "load_trained"}
 
 __all__ = [
     "Exponential",
@@ -54,17 +56,19 @@ __all__ = [
     "antlr",
     "centre_bias",
     "count_loss",
+    "from_nir",
     "latency_loss",
     "load",
     "spike_train_loss",
     "target_counts",
     "timing",
+    "to_nir",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(import_module(f".{_PLACES[name]}", __name__), _NAMES.get(name, name))
+    value = getattr(import_module(f".{_PLACES[name]}", __name__), name)
     globals()[name] = value
     return value

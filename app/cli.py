@@ -14,6 +14,8 @@ from .errors import UserError, run_command
 COMMANDS = {
     "train": ("train", "train a network"),
     "evaluate": ("evaluate", "test a checkpoint on its task's test split"),
+    "predict": ("predict", "ask a trained network: class, confidence, time, spikes"),
+    "export": ("export", "write a trained network as a NIR file for other frameworks"),
     "sweep": ("sweep.__main__", "search a grid with repeated trials"),
     "report": ("report.__main__", "compare stored runs on one page"),
     "landscape": ("landscape.__main__", "loss on lines and planes; which rule's gradient describes it"),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
 
+from ..errors import UserError
 from ..settings import setting
 from .encoding import encode_latency
 from .event_dataset import EventDataset
@@ -39,6 +41,33 @@ class LatencyCoded(Task):
                 f"data.latency_max_steps={self.latency_max_steps} is past the last of time_steps={config.time_steps}; "
                 "lower it or raise time_steps"
             )
+
+    def from_images(self, images_SHW: np.ndarray, full_intensity: float | None, time_steps: int) -> EventDataset:
+        """Grey images of one's own as events; bright strokes on black, as the task's.
+
+        Args:
+            images_SHW: samples; the other axes hold as many pixels as the input has, row by row.
+            full_intensity: the value of a pixel that is as bright as can be. By default 1 for numbers with a fraction
+                and truth values, 255 for whole numbers. Values are rounded to the task's own levels.
+            time_steps: T.
+
+        Raises:
+            UserError: another number of pixels, or values outside 0 … ``full_intensity``.
+        """
+        images_SN = images_SHW.reshape(len(images_SHW), -1)
+        pixels = prod(self.input_shape)
+        if images_SN.shape[1] != pixels:
+            shapes = ["x".join(map(str, shape)) for shape in (images_SHW.shape[1:], self.input_shape[1:])]
+            raise UserError(f"images of {shapes[0]} pixels do not fit the input of {shapes[1]}; scale them to that")
+        if full_intensity is None:
+            full_intensity = 255 if np.issubdtype(images_SN.dtype, np.integer) else 1
+        if not (images_SN.min() >= 0 and images_SN.max() <= full_intensity):
+            raise UserError(
+                f"images hold values from {images_SN.min():g} to {images_SN.max():g}, but full_intensity is "
+                f"{full_intensity:g}; give full_intensity=, the value of the brightest pixel that can be"
+            )
+        levels_SN = np.rint(images_SN * (self.full_intensity / full_intensity)).astype(np.int64)
+        return self.encoded(levels_SN, np.zeros(len(levels_SN)), time_steps)
 
     def encoded(self, images_SN: np.ndarray, label_S: np.ndarray, time_steps: int) -> EventDataset:
         """The images, one row each, as events."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+import numpy as np
+
+from ..errors import UserError
 from ..registry import Registry
 from ..settings import check_settings
 from .event_dataset import EventDataset
@@ -58,6 +62,22 @@ class Task:
     def load_test(self, time_steps: int, seed: int) -> EventDataset:
         """The test samples."""
         raise NotImplementedError
+
+    def from_images(self, images_SHW: np.ndarray, full_intensity: float | None, time_steps: int) -> EventDataset:
+        """Grey images of one's own, coded as the task's are; see :meth:`app.data.latency_coded.LatencyCoded`.
+
+        Raises:
+            UserError: the task has no code for images.
+        """
+        raise UserError("this task does not code images; give input spikes: an .npz file with spikes [S, T, inputs]")
+
+    def from_recordings(self, paths: Sequence[Path], time_steps: int) -> EventDataset:
+        """Files of an event camera, one sample each, coded as the task's are.
+
+        Raises:
+            UserError: a file is no recording, or the task has none.
+        """
+        raise UserError(f"{paths[0]}: this task has no recordings; .bin files are for task=nmnist")
 
 
 TASKS: Registry[type[Task]] = Registry("task")

@@ -1,0 +1,171 @@
+"""NIR files: what is written is what runs here, and in another framework."""
+
+import numpy as np
+import pytest
+import torch
+
+from app import Network, Neuron, activation, antlr
+from app.errors import UserError
+from app.exchange import from_nir, to_nir
+
+nir = pytest.importorskip("nir", reason="the package nir is not installed")
+T = 40
+
+
+def network(spec, bias=0.0, reset="potential", alpha_i=0.8, **more):
+    torch.manual_seed(1)
+    neuron = Neuron(0.9, alpha_i, 0.3, 1.5, 0.7, 1.1, reset=reset, **more)
+    net = Network(spec, neuron, antlr(), engine="layerwise")
+    with torch.no_grad():
+        for layer in net.spiking:
+            layer.weight.mul_(2 if alpha_i else 6)
+            layer.bias.uniform_(-bias, bias)
+        net.spiking[-1].weight.abs_()
+    return net
+
+
+def inputs(net, samples=8):
+    generator = torch.Generator().manual_seed(2)
+    return (torch.rand(T, samples, *net.input_shape, generator=generator) < 0.15).float()
+
+
+def stored(net, path, **options):
+    nir.write(path, to_nir(net, **options))
+    return nir.read(path)
+
+
+def same(ours, theirs):
+    """Equal spikes, and enough of them that this says something."""
+    assert 0.01 < ours.mean() < 0.9
+    assert torch.equal(ours, theirs)
+
+
+CONV = ["2x8x8", "conv3c3", "apool2", "flatten", "fc12", "fc1"]
+
+
+@pytest.mark.parametrize("discretisation", ["euler", "exponential"])
+@pytest.mark.parametrize("spec", [["20", "fc30", "fc10"], CONV], ids=["dense", "conv"])
+def test_a_round_trip_keeps_the_spikes(spec, discretisation, tmp_path):
+    net = network(spec, bias=0.1)
+    back = from_nir(stored(net, tmp_path / "net.nir", discretisation=discretisation), activation())
+    assert back.spec == net.spec
+    spikes = inputs(net)
+    for ours, theirs in zip(net(spikes).layers, back(spikes).layers, strict=True):
+        same(ours.dense_spikes(), theirs.dense_spikes())
+
+
+def test_shapes_and_resets_are_written_out(tmp_path):
+    graph = stored(network(CONV, bias=0.1), tmp_path / "net.nir")
+    assert graph.nodes["0_neurons"].v_reset.shape == graph.nodes["0_neurons"].v_leak.shape == (3, 8, 8)
+    assert not graph.nodes["0_neurons"].v_reset.any()
+    assert graph.nodes["4_neurons"].v_threshold.shape == (1,)
+    assert graph.nodes["4"].weight.shape == (1, 12)
+    assert np.array_equal(graph.nodes["output"].output_type["output"], [1])
+
+
+def test_a_potential_that_just_reaches_the_threshold_fires_there_too(tmp_path):
+    graph = stored(network(["20", "fc10"]), tmp_path / "net.nir")
+    threshold = graph.nodes["0_neurons"].v_threshold.astype(np.float32)
+    assert (np.float32(1.1) > threshold).all()
+    assert from_nir(graph, activation()).neuron.threshold == np.float32(1.1)
+
+
+def test_without_a_synaptic_current_the_bias_is_that_of_the_weights(tmp_path):
+    net = network(["20", "fc30", "fc10"], bias=0.1, alpha_i=0.0)
+    graph = stored(net, tmp_path / "net.nir")
+    assert isinstance(graph.nodes["0"], nir.Affine)
+    assert not graph.nodes["0_neurons"].v_leak.any()
+    same(net(inputs(net)).spikes_TBN, from_nir(graph, activation())(inputs(net)).spikes_TBN)
+
+
+@pytest.mark.parametrize(
+    ("spec", "options", "words"),
+    [
+        (["20", "fc10"], {"reset": "both"}, "neuron.reset=both: NIR has no such neuron"),
+        (["20", "fc10"], {"reset": "subtract"}, "allow_other_reset=true"),
+        (["20", "fc10"], {"max_spikes": 1}, "neuron.max_spikes=1"),
+        (["20", "fc10"], {"alpha_i": 1.0}, "neuron.alpha_i=1"),
+        (["2x8x8", "mpool2", "flatten", "fc10"], {}, "no node for mpool2"),
+    ],
+)
+def test_what_nir_does_not_have_is_refused_by_name(spec, options, words):
+    with pytest.raises(UserError, match=words):
+        to_nir(network(spec, **options))
+
+
+def test_another_reset_is_written_when_that_is_asked_for():
+    assert "0_neurons" in to_nir(network(["20", "fc10"], reset="both"), allow_other_reset=True).nodes
+
+
+def test_foreign_graphs_are_refused_in_a_sentence():
+    graph = to_nir(network(["20", "fc10"]))
+    graph.nodes["0_neurons"].v_reset += 0.5
+    with pytest.raises(UserError, match=r"v_reset=0\.5"):
+        from_nir(graph, activation())
+    graph.edges.append(("0_neurons", "0"))
+    with pytest.raises(UserError, match="one chain"):
+        from_nir(graph, activation())
+
+
+def in_snntorch(graph, spikes_TBN, current_N=None, alpha_i=0.0):
+    """snnTorch's output spikes; ``current_N`` is what the only layer's current is to hold from the first step on."""
+    reader = pytest.importorskip("snntorch.import_nir", reason="snnTorch is not installed")
+    module, state, found = reader.import_from_nir(graph), None, []
+    extra = torch.zeros(())
+    if current_N is not None:
+        getattr(module, "0").register_forward_hook(lambda _, inputs, drive: drive + extra)
+    for step, spikes in enumerate(spikes_TBN):
+        if current_N is not None:
+            extra = current_N * (1 - alpha_i if step else 1)
+        output, state = module(spikes, state)
+        found.append(output)
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("spec", [["20", "fc30", "fc10"], CONV], ids=["dense", "conv"])
+def test_snntorch_gives_the_same_spikes(spec, tmp_path):
+    net = network(spec)
+    graph = stored(net, tmp_path / "net.nir")
+    for node in graph.nodes.values():
+        if isinstance(node, nir.Flatten):
+            node.start_dim = 1  # NIR's shapes have no batch axis, and snnTorch reads the number as if they had
+    spikes = inputs(net)
+    same(net(spikes).spikes_TBN, in_snntorch(graph, spikes))
+
+
+def test_snntorch_gives_the_same_spikes_with_a_bias_given_as_current(tmp_path):
+    """It refuses v_leak; docs/EXCHANGE.md says what to do instead."""
+    net = network(["20", "fc10"], bias=0.1)
+    graph = stored(net, tmp_path / "net.nir")
+    spikes = inputs(net)
+    with pytest.raises(AssertionError, match="v_leak"):
+        in_snntorch(graph, spikes)
+    node = graph.nodes["0_neurons"]
+    alpha_i, alpha_v = (1 - 1e-4 / float(tau.flat[0]) for tau in (node.tau_syn, node.tau_mem))
+    current_N = torch.from_numpy(node.v_leak * (1 - alpha_v) / (node.w_in * (1 - alpha_i))).float()
+    node.v_leak = np.zeros_like(node.v_leak)
+    same(net(spikes).spikes_TBN, in_snntorch(graph, spikes, current_N, alpha_i))
+
+
+def test_another_reset_gives_other_spikes_in_snntorch():
+    """Why it is refused unless it is asked for."""
+    net = network(["20", "fc30", "fc10"], reset="both")
+    spikes = inputs(net)
+    assert not torch.equal(net(spikes).spikes_TBN, in_snntorch(to_nir(net, allow_other_reset=True), spikes))
+
+
+def test_norse_gives_the_same_spikes(tmp_path):
+    norse = pytest.importorskip("norse.torch", reason="Norse is not installed")
+    net = network(["20", "fc30", "fc10"], bias=0.1)
+    module = norse.from_nir(stored(net, tmp_path / "net.nir"), dt=1e-4)
+    for part in module.modules():
+        if type(part).__name__ == "LIBoxCell":
+            part.p = part.p._replace(v_leak=torch.zeros(()))  # Norse gives v_leak to the current too, unlike NIR
+        elif type(part).__name__ == "LIFBoxCell":
+            begin = part.state_fallback  # Norse begins at v_leak, here V begins at 0
+            part.state_fallback = lambda drive, begin=begin: begin(drive)._replace(v=torch.zeros_like(drive))
+    state, found, spikes = None, [], inputs(net)
+    for step in spikes:
+        output, state = module(step, state)
+        found.append(output)
+    same(net(spikes).spikes_TBN, torch.stack(found))
