@@ -105,7 +105,7 @@ def _image(path: Path, shape: tuple[int, ...], invert: bool) -> np.ndarray:
     from PIL import Image, UnidentifiedImageError
 
     if len(shape) != 3 or shape[0] != 1:
-        raise UserError("this task does not code images")
+        raise UserError("this task does not code images; give recordings (.bin) or an .npz file with spikes")
     try:
         with Image.open(path) as image:
             image.load()

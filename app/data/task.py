@@ -69,7 +69,7 @@ class Task:
         Raises:
             UserError: the task has no code for images.
         """
-        raise UserError("this task does not code images; give input spikes: an .npz file with spikes [S, T, inputs]")
+        raise UserError("this task does not code images; give recordings (.bin) or an .npz file with spikes")
 
     def from_recordings(self, paths: Sequence[Path], time_steps: int) -> EventDataset:
         """Files of an event camera, one sample each, coded as the task's are.
