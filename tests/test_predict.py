@@ -41,7 +41,7 @@ def test_answers_are_those_of_the_test_split(runs, name):
     wanted = {key: float(value) for key, value in module.test_metrics.compute().items()}
     fired = np.array([answer.label is not None for answer in answers])
     right = np.array([a.label == b for a, b in zip(answers, batch.label_B.tolist(), strict=True)])
-    assert fired.mean() > 0.5
+    assert fired.mean() > 0.2
     zeros = (~fired & (batch.label_B == 0).numpy()).sum()  # what does not fire counts as class 0 there
     assert (right.sum() + zeros) / len(right) == pytest.approx(wanted[f"accuracy_{name}"])
     spikes = np.mean([answer.spikes for answer in answers])
