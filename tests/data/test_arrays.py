@@ -87,5 +87,5 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
         with pytest.raises(UserError, match=message):
             load_config(["task=arrays", *([f"data.path={path}"] if path else [])])
     np.savez(tmp_path / "x.npz", spikes=SPIKES, labels=LABELS)
-    with pytest.raises(UserError, match=r"time_steps=5 cuts the spikes of 12 steps in .* raise it"):
+    with pytest.raises(UserError, match=r"time_steps=5 cuts the 12 steps of the spikes in .* raise it"):
         load_config(["task=arrays", f"data.path={tmp_path / 'x.npz'}", "time_steps=5"])

@@ -68,7 +68,8 @@ class Arrays(Coded):
         if kind == "images":
             yield from super().problems(config)
         elif values.shape[1] > config.time_steps:
-            yield f"time_steps={config.time_steps} cuts the spikes of {values.shape[1]} steps in {self.source}: raise it"
+            steps = values.shape[1]
+            yield f"time_steps={config.time_steps} cuts the {steps} steps of the spikes in {self.source}: raise it"
 
     def has_test_split(self) -> bool:
         """Whether names end in ``_test``."""
