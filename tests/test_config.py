@@ -401,7 +401,7 @@ def test_refused_with_a_remedy(argv: str, message: str) -> None:
         ("epochs", "'trainer.max_epochs'"),
         ("optm.lr", "'optim.lr'"),
         ("trainr", "'trainer'"),
-        ("name", "'optim.name' or 'tracking.name'"),
+        ("name", "'optim.name' or 'data.name' or 'tracking.name'"),
         ("taks", "'task'"),
     ],
 )

@@ -25,7 +25,7 @@ EVENT_TYPE = np.dtype([("t", np.int64), ("x", np.int64), ("y", np.int64), ("p", 
 class Events(Streams):
     """Files ``path/CLASS/FILE``, or ``path/train/CLASS/FILE`` and ``path/test/CLASS/FILE``; classes in order of names.
 
-    A file has events with t in microseconds, column x, row y, polarity p: ``.npz`` with these arrays, ``.csv`` with their
+    Events have t in microseconds, column x, row y, polarity p: ``.npz`` with these arrays, ``.csv`` with their
     names in its first line, or ``.aedat4`` (read through tonic, which needs the package aedat).
     """
 
