@@ -359,7 +359,7 @@ def test_any_text_that_is_accepted_survives_a_file(tmp_path: Path, text: str) ->
         ("trainer.max_epochs=five", "the command line: trainer.max_epochs expects integer, got 'five'"),
         ("trainer.max_epochs=1.5", "trainer.max_epochs expects integer, got 1.5"),
         ("optim.name=lion", "optim.name expects one of adam, sgd, adamw, got 'lion'"),
-        ("task=[1,2]", "task expects one of digits, mnist, fashion, nmnist, spike_trains, got '[1,2]'"),
+        ("task=[1,2]", "task expects one of arrays, digits, events, mnist, fashion,"),
         ("neuron.beta_auto=2", "neuron.beta_auto expects true or false, got 2"),
         ("network=64,fc10", "write network=[64,fc10]"),
         ("network=[[1]]", "network expects list of text or null"),
@@ -401,7 +401,7 @@ def test_refused_with_a_remedy(argv: str, message: str) -> None:
         ("epochs", "'trainer.max_epochs'"),
         ("optm.lr", "'optim.lr'"),
         ("trainr", "'trainer'"),
-        ("name", "'optim.name' or 'tracking.name'"),
+        ("name", "'optim.name' or 'data.name' or 'tracking.name'"),
         ("taks", "'task'"),
     ],
 )

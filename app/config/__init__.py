@@ -205,7 +205,7 @@ def _default_file(command_line: Layer, configs: Path) -> Path | None:
 
 def _build(layers: Sequence[Layer], strict: Sequence[Layer]) -> Config:
     tree = _tree(layers)
-    chosen = fill_choices(_select(tree, ("task", "rule", *CHOICES)))
+    chosen = fill_choices(_select(tree, ("task", "rule", "data", *CHOICES)))
     for name in CHOICES:
         tree[name] = getattr(chosen, name)
     try:

@@ -16,7 +16,7 @@ from .environment import agent_run
 from .schema import Config, Key, keys, value_of
 
 LARGEST_INTEGER = 2**32 - 1
-PATHS = ("out", "ckpt", "data.root", "data.cache")
+PATHS = ("out", "ckpt", "data.root", "data.cache", "data.path")
 """Keys that name files and folders."""
 LONGEST_NAME = 255 - len("-9999")
 """Bytes, with room for the number that a second run of that name gets."""
@@ -46,6 +46,8 @@ def fill_choices(config: Config) -> Config:
     config.loss = config.loss or _usual_loss(config)
     task, loss = SLOTS["task"].registry[config.task], SLOTS["loss"].registry[config.loss]
     config.readout = config.readout or loss.usual_readout
+    if task.is_sized_by_data and None in (config.time_steps, config.network):
+        task = config.component("task")
     config.time_steps = task.usual_time_steps if config.time_steps is None else config.time_steps
     config.network = list(task.usual_network) if config.network is None else config.network
     return config
@@ -183,7 +185,8 @@ def _optim_problems(config: Config) -> Iterator[str]:
 
 
 def _augmentation_problems(config: Config) -> Iterator[str]:
-    data, shape = config.data, config.component("task").input_shape
+    data = config.data
+    shape = config.component("task").input_shape if data.max_shift_pixels else ()
     pixels = min(shape[1:]) if len(shape) == 3 else 0
     if data.time_jitter_steps >= (config.time_steps or 0):
         yield (

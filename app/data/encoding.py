@@ -64,3 +64,17 @@ def _encode_chunk(images_SN: np.ndarray, table: np.ndarray, steps: int) -> tuple
     order = np.argsort((samples_E * steps + steps_E).astype(np.uint16), kind="stable")
     counts_S = np.bincount(samples_E, minlength=len(images_SN))
     return steps_E[order], neurons_E[order].astype(NEURON_TYPE), counts_S
+
+
+def encode_times(steps_SN: np.ndarray, label_S: np.ndarray) -> EventArrays:
+    """The event lists of inputs that fire once each, at the given steps, or not at all where the step is ``NEVER``."""
+    samples_E, neurons_E = np.nonzero(steps_SN != NEVER)
+    steps_E = steps_SN[samples_E, neurons_E]
+    order = np.lexsort((neurons_E, steps_E, samples_E))
+    counts_S = np.bincount(samples_E, minlength=len(steps_SN))
+    return EventArrays(
+        steps_E[order].astype(STEP_TYPE),
+        neurons_E[order].astype(NEURON_TYPE),
+        np.concatenate([np.zeros(1, np.int64), np.cumsum(counts_S)]),
+        label_S.astype(np.uint8),
+    )

@@ -31,6 +31,7 @@ class Task:
         usual_network: the network without ``network=``.
         usual_time_steps: T without ``time_steps=``.
         usual_loss: the loss without ``loss=``; None leaves it to the rule.
+        is_sized_by_data: whether shape, classes, usual network and window are properties, which may read the data.
     """
 
     input_shape: ClassVar[Any]
@@ -40,6 +41,7 @@ class Task:
     usual_network: ClassVar[tuple[str, ...]]
     usual_time_steps: ClassVar[int] = 100
     usual_loss: ClassVar[str | None] = None
+    is_sized_by_data: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -11,10 +11,10 @@ from ..notice import warn
 
 FIXED = ("task", "network", "optim.name", "optim.lr", "optim.weight_decay", "optim.momentum")
 """Part of what the checkpoint holds: weights, and the optimiser's state with its settings."""
-HARMLESS = ("config", "plugins", "out", "ckpt", "checkpoint_every_s", "data.root", "data.cache", "data.num_workers",
-            "data.eval_batch_size", "trainer.max_epochs", "trainer.max_steps", "trainer.log_every_n_steps",
-            "trainer.num_sanity_val_steps", "trainer.enable_progress_bar", "trainer.profiler", "trainer.detect_anomaly",
-            "trainer.limit_test_batches")  # fmt: skip
+HARMLESS = ("config", "plugins", "out", "ckpt", "checkpoint_every_s", "data.root", "data.cache", "data.path",
+            "data.num_workers", "data.eval_batch_size", "trainer.max_epochs", "trainer.max_steps",
+            "trainer.log_every_n_steps", "trainer.num_sanity_val_steps", "trainer.enable_progress_bar",
+            "trainer.profiler", "trainer.detect_anomaly", "trainer.limit_test_batches")  # fmt: skip
 HARMLESS_GROUPS = ("tracking.", "probes.")
 
 
