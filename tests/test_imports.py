@@ -36,6 +36,7 @@ NAMED_IN_TYPES = {"app.network", "app.network.Network"}
 READS_CONFIG = {
     "app.config",
     "app.tracking",
+    "app.train",
     "app.training",
     "app.evaluate",
     "app.landscape",
