@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from app.config import Config, from_dict, info_text, load_config, to_dict, to_yaml
 from app.config.schema import Key, keys, sections
+from app.errors import UserError
 from app.network import Network
 from app.neuron.lif import Neuron
 from app.rules import antlr
@@ -168,7 +169,10 @@ def networks() -> st.SearchStrategy[list[str]]:
 
 def use_network(spec: list[str], folder: Path) -> None:
     """Build a network and run it for three steps."""
-    network = Network(spec, Neuron.auto(0.9, 0.9, 3), antlr())
+    try:
+        network = Network(spec, Neuron.auto(0.9, 0.9, 3), antlr())
+    except ValueError as error:  # of the core, which names its own argument
+        raise UserError(str(error)) from None
     last = network.spiking[-1].shape
     if sum(prod(layer.shape) * layer.fan_in for layer in network.spiking) + prod(network.input_shape) < 2**22:
         output = network(torch.zeros(3, 2, *network.input_shape))
