@@ -98,3 +98,39 @@ def test_the_page_shows_the_examples_as_they_are():
     assert set(shown) == {f"examples/{path.name}" for path in EXAMPLES.glob("*.py")}
     for name, code in shown.items():
         assert code == (ROOT / name).read_text(), name
+
+
+CALLBACK = """
+from dataclasses import dataclass
+
+import lightning as L
+
+from app.callbacks.registered import CALLBACKS, CallbackSettings, RunParts
+from app.settings import setting
+
+
+class Noted(L.Callback):
+    def __init__(self, word, out):
+        self.word, self.out = word, out
+
+    def on_train_end(self, trainer, pl_module):
+        (self.out / "noted.txt").write_text(self.word)
+
+
+@CALLBACKS.register("noted")
+@dataclass(frozen=True)
+class NotedSettings(CallbackSettings):
+    noted_word: str = setting("done", "what is written")
+
+    def callback(self, run: RunParts) -> L.Callback:
+        return Noted(self.noted_word, run.out)
+"""
+
+
+def test_a_callback_of_one_s_own_is_added_by_name(tmp_path):
+    (tmp_path / "noted.py").write_text(CALLBACK)
+    run("plugins=[noted.py]", "callbacks=[noted]", "probes.noted_word=ready", "out=o", "trainer.max_epochs=1")
+    assert Path("o/noted.txt").read_text() == "ready"
+    with pytest.raises(UserError, match=r"probes\.noted_word is a setting of callbacks=noted; leave it out"):
+        load_config(["probes.noted_word=x"])
+    assert load_config(["probes.landscape_points=5"]).probes.landscape_points == 5, "every run has the standard ones"

@@ -34,6 +34,9 @@ def complete(config: Config) -> Config:
         _check_value(key, value_of(config, key.name))
     for name in PATHS:
         _expand_home(config, name)
+    for name in config.callbacks:
+        if name not in SLOTS["callbacks"].registry:
+            raise UserError(f"callbacks={name} is unknown; known are {', '.join(SLOTS['callbacks'].registry)}")
     fill_names(fill_choices(config))
     problems = (_rule_problems, _neuron_problems, _component_problems, _optim_problems, _augmentation_problems)
     for problem in chain.from_iterable(find(config) for find in (*problems, _trainer_problems, _tracking_problems)):
