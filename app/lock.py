@@ -95,7 +95,7 @@ def _lock(handle: int) -> None:
 def _holder(path: Path) -> str:
     """Who wrote its name into the file, which the next one may have deleted by now."""
     try:
-        pid, host = path.read_text().split()
+        pid, host = path.read_text(encoding="utf-8").split()
     except (OSError, ValueError):
         return "another process"
     return f"process {pid}" if host == socket.gethostname() else f"process {pid} on {host}"

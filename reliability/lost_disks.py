@@ -27,7 +27,8 @@ BECOMES_READ_ONLY = """
 mount --bind "$1" "$1" || exit 99
 out=$1; shift; "$@" & child=$!
 until test -e "$out/checkpoints/last.ckpt"; do sleep 0.05; done
-until mount -o remount,bind,ro "$out" 2>/dev/null; do sleep 0.005; done
+cd "$out/checkpoints" && mount --bind . . || exit 99
+until mount -o remount,bind,ro "$out/checkpoints" 2>/dev/null; do sleep 0.005; done
 wait $child
 """
 

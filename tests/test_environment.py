@@ -121,7 +121,11 @@ def _leaves_encoding_to_the_locale(call: ast.Call) -> bool:
         return "encoding" not in named
     binary = any(isinstance(word, ast.Constant) and "b" in str(word.value) for word in mode)
     nothing_opened = isinstance(call.func, ast.Attribute) and not call.args and not call.keywords
-    return name == "open" and owner not in ("os", "gzip") and not (binary or nothing_opened or "encoding" in named)
+    return (
+        name == "open"
+        and owner not in ("os", "gzip", "Image")
+        and not (binary or nothing_opened or "encoding" in named)
+    )
 
 
 # --- readers ----------------------------------------------------------------------------------------------------------
@@ -189,7 +193,9 @@ def test_closed_streams_are_no_hindrance(closed, tmp_path):
 def test_odd_variables_and_a_closed_home_are_no_hindrance(variables, tmp_path):
     quiet = [word.replace("disabled", "offline") for word in SMALL]
     ended = command(TRAIN, *quiet, f"out={tmp_path}/o", env=variables)
-    assert (ended.returncode, said(ended)) == (0, [])
+    assert ended.returncode == 0
+    fallback = ["engine=auto falls back to layerwise"] if "NUMBA_DISABLE_JIT" in variables else []
+    assert [sentence.removeprefix("warning: ")[:35] for sentence in said(ended)] == fallback
     assert (tmp_path / "o/raster.png").exists()
 
 
@@ -350,10 +356,10 @@ def test_full_disks_are_named_in_one_sentence(trained, tmp_path):
     """The first write of a run, the raster at its end, and what evaluate and landscape write."""
     (tmp_path / "small").mkdir()
 
-    def on_disk(size: str, *words: str) -> str:
+    def on_disk(size: str, *words: str, code: int = 1) -> str:
         line = (*NAMESPACE, ON_A_SMALL_DISK, "sh", size, str(tmp_path / "small"))
         ended = command(*words, prelude=line, env={"PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": "/tmp"})
-        assert ended.returncode == 1, ended.stderr
+        assert ended.returncode == code, ended.stderr
         (told,) = said(ended)
         return told
 
@@ -366,8 +372,8 @@ def test_full_disks_are_named_in_one_sentence(trained, tmp_path):
             fill + "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)",
         ),
     )
-    assert on_disk("4k", *script, TRAIN, *SMALL, "out=o") == (
-        "error: o/config.yaml: No space left on device; mend that and give the command again"
+    assert on_disk("4k", *script, TRAIN, *SMALL, "out=o", code=2) == (
+        "error: out=o cannot be written (No space left on device); choose another out="
     )
     told = on_disk("4k", *module, "app.evaluate", f"ckpt={trained}", "trainer.limit_test_batches=1", "out=.")
     assert told.startswith("error: evaluation.json: No space left on device")

@@ -275,7 +275,7 @@ def test_a_folder_goes_on_as_its_run(capsys):
     run("out=o", "trainer.max_epochs=1")
     assert train.main(["ckpt=o", "trainer.max_epochs=2"]) == 0
     printed = capsys.readouterr().out
-    assert "going on from o/checkpoints/last.ckpt at step 8\nwriting to o\n" in printed
+    assert "going on from o/checkpoints/last.ckpt at step 8\nengine event_driven on cpu, writing to o\n" in printed
     assert "o: config.yaml, metrics.csv, summary.json, checkpoints/\n" in printed  # no picture, no W&B: none is named
     with pytest.raises(UserError, match="holds no run with a checkpoint"):
         train.main([f"ckpt={Path.cwd()}"])

@@ -24,6 +24,7 @@ OWN_KEYS = (
     "engine",
     "code_version",
     "data_fingerprint",
+    "runs_on",
     "tracking",
     "probes",
 )
