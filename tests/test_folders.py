@@ -99,8 +99,8 @@ def test_a_killed_holder_holds_nothing_and_its_forks_do_not_either():
         "from app.lock import Lock\n"
         "lock = Lock(Path('.'))\n"
         "if os.fork() == 0:\n"
+        "    print('held', flush=True)\n"  # by the fork, which has let go of the lock by then
         "    sys.stdin.read(); os._exit(0)\n"
-        "print('held', flush=True)\n"
         "time.sleep(1000)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
