@@ -23,7 +23,6 @@ import numpy as np
 from .arguments import read_arguments, wants_help
 from .errors import UserError, run_command
 from .events import SpikeEvents
-from .files import replacing
 from .training.predictor import Coding, Prediction, Predictor, load
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".tif", ".tiff")
@@ -154,7 +153,7 @@ def _lines(found: list[tuple[str, Prediction]]) -> Iterator[str]:
 
 def _draw(model: Predictor, samples: list[tuple[Path, SpikeEvents]], out: Path) -> None:
     """All spikes of the one sample."""
-    from .probes import figures
+    from .pictures import raster, save, spike_panels
 
     count = sum(events.batch_size for _, events in samples)
     if count != 1:
@@ -165,9 +164,6 @@ def _draw(model: Predictor, samples: list[tuple[Path, SpikeEvents]], out: Path) 
     file, events = samples[0]
     output = model.run(events)
     answer = model.answers(output)[0]
-    layers = [("input", events.to_dense())]
-    layers += [(f"layer {k}", activity.dense_spikes()) for k, activity in enumerate(output.layers, 1)]
-    panels = [(name, spikes[:, 0].flatten(1).cpu()) for name, spikes in layers]
     title = f"{file.name}: " + ("no output spike" if answer.confidence is None else f"class {answer.label}")
     if answer.confidence is not None:
         title += (
@@ -175,9 +171,8 @@ def _draw(model: Predictor, samples: list[tuple[Path, SpikeEvents]], out: Path) 
         )
     step = events.time_steps if answer.time_to_decision_steps is None else answer.time_to_decision_steps
     first = model.trained.config.readout == "first"
-    figure = figures.raster(panels, step if first else events.time_steps, title, events.time_steps)
-    with replacing(out, "wb") as stored:
-        figure.savefig(stored, dpi=120, format=out.suffix[1:].lower())
+    steps = events.time_steps
+    save(raster(spike_panels(events, output), step if first else steps, title, steps), out)
 
 
 if __name__ == "__main__":

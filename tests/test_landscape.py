@@ -10,8 +10,9 @@ import torch
 import train
 from app.errors import run_command
 from app.landscape import __main__ as command
-from app.landscape.subject import load
-from app.probes.fidelity import (
+from app.landscape.checkpoint import load
+from app.landscape.directions import filter_normalised_direction, measure_along, measure_on_plane
+from app.landscape.fidelity import (
     Agreement,
     agreement,
     central_difference,
@@ -23,10 +24,9 @@ from app.probes.fidelity import (
     slope,
     smooth,
 )
-from app.probes.landscape import filter_normalised_direction, measure_along, measure_on_plane
-from app.probes.measure import Line, even_steps
-from app.probes.spike_changes import SpikeChanges, spike_changes
-from app.probes.write import verdict
+from app.landscape.measure import Line, even_steps
+from app.landscape.spike_changes import SpikeChanges, spike_changes
+from app.landscape.write import verdict
 
 
 @pytest.fixture

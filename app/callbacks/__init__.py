@@ -1,1 +1,1 @@
-"""When to measure and under which name to log; the measurements themselves are in ``app.probes``."""
+"""When to measure and under which name to log; what is measured stands in the rooms below."""

@@ -39,7 +39,7 @@ class Raster(CallbackSettings):
 
     def callback(self, run: RunParts) -> Any:
         """Unless switched off."""
-        from .pictures import SpikeRaster
+        from .raster import SpikeRaster
 
         return SpikeRaster(run.out) if self.raster else None
 
@@ -58,7 +58,7 @@ class Landscape(CallbackSettings):
 
     def callback(self, run: RunParts) -> Any:
         """After the chosen epochs, if there are any."""
-        from .landscape import LossLandscape
+        from ..landscape.callback import LossLandscape
 
         if not self.landscape_epochs:
             return None

@@ -110,6 +110,12 @@ class EventDataModule(L.LightningDataModule):
         """All test samples, each once."""
         return self._evaluation_loader(self._test_samples(), "test")
 
+    def first_validation_samples(self, samples: int, device: torch.device | str = "cpu") -> Batch:
+        """The first validation samples, as many as there are up to a number, as one batch."""
+        dataset = self._train_val_samples()[1]
+        batch = dataset.__getitems__(list(range(min(samples, len(dataset)))))
+        return self.transfer_batch_to_device(batch, torch.device(device), 0)
+
     def batches(self, split: Literal["train", "val", "test"]) -> int:
         """Batches of a split on this process; loads its samples if they are not loaded yet."""
         if split == "train":

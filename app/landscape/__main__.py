@@ -25,10 +25,11 @@ from ..arguments import read_arguments, wants_help
 from ..config import import_plugins
 from ..errors import UserError, run_command
 from ..files import replacing
-from ..probes import measure, write
 from ..report.experiments import public_command
 from ..rules import RULES
-from .subject import Loaded, load
+from ..training.folder import make_folder
+from . import measure, write
+from .checkpoint import Loaded, load
 
 PARTS = ("line", "plane", "fidelity")
 
@@ -65,8 +66,9 @@ def main(argv: list[str]) -> int:
             "use another direction"
         )
     folder = Path(out) if out else loaded.path.parent.parent / "landscape"
+    make_folder(folder)
     command = public_command(["python", "-m", "app.landscape", *argv])
-    text = "\n".join([f"# {loaded.heading}\n", f"    {command}\n", *_measured(loaded, options, parts, _made(folder))])
+    text = "\n".join([f"# {loaded.heading}\n", f"    {command}\n", *_measured(loaded, options, parts, folder)])
     with replacing(folder / "landscape.md") as file:
         file.write(text)
     print(f"{text}\n{folder}: {', '.join(sorted(file.name for file in folder.iterdir()))}")
@@ -113,14 +115,6 @@ def _read(key: str, text: str) -> str | int | float:
     if not (least <= value < math.inf and value):
         raise UserError(f"{key}={text} must be {'a whole number from' if kind is int else 'a number above'} {least}")
     return value
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"out={folder} cannot be written ({error.strerror}); choose another out=") from None
-    return folder
 
 
 if __name__ == "__main__":

@@ -1,63 +1,77 @@
-"""The network of a checkpoint on its first validation samples."""
+"""A network at a point in weight space, on fixed samples, with any learning rule in its backward."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
-from ..config import Config
-from ..probes.subject import Subject
-from ..training.build import compared_rules
-from ..training.trained import load_trained
+import torch
+from torch import Tensor
+
+from ..events import Batch
+from . import fidelity
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """A network that can be looked at.
+class Subject:
+    """What a landscape is measured of.
 
     Args:
-        path: its checkpoint.
-        config: its settings.
-        epochs: how long it was trained.
-        subject: the network with its samples.
+        network: has ``spiking`` layers, each with ``weight`` and ``bias``, and a ``rule`` that can be exchanged.
+        run: what the network does with the samples at its current weights.
+        loss_of: the loss of that, a mean over the samples.
+        samples: how many there are.
+        rules: whose gradients are looked at, by name.
     """
 
-    path: Path
-    config: Config
-    epochs: int
-    subject: Subject
+    network: Any
+    run: Callable[[], Any]
+    loss_of: Callable[[Any], Tensor]
+    samples: int
+    rules: Mapping[str, Any]
 
-    @property
-    def heading(self) -> str:
-        """What is looked at, in one line."""
-        c = self.config
-        return (
-            f"{c.task}, trained by the {c.rule} rule for {self.epochs} epochs, {c.loss} loss over "
-            f"{self.subject.samples} validation sample{'s' if self.subject.samples > 1 else ''}"
+    @classmethod
+    def of(cls, module: Any, batch: Batch, rules: Mapping[str, Any]) -> Subject:
+        """A module that has a network and its loss, on a batch."""
+        return cls(
+            module.network,
+            run=lambda: module(batch),
+            loss_of=lambda output: module.loss(output, batch),
+            samples=len(batch.label_B),
+            rules=rules,
         )
 
+    @property
+    def parameters(self) -> list[Tensor]:
+        """All weights and biases, layer by layer."""
+        return [p for layer in self.network.spiking for p in (layer.weight, layer.bias)]
 
-def load(path: Path, overrides: Sequence[str], samples: int) -> Loaded:
-    """The network of a checkpoint.
+    @property
+    def weights(self) -> dict[str, int]:
+        """Where each layer's weight stands among the parameters."""
+        return {f"layer {k}": 2 * (k - 1) for k in range(1, len(self.network.spiking) + 1)}
 
-    Args:
-        path: a checkpoint, or the folder of a run, of which the best one is taken.
-        overrides: ``key=value`` arguments that change its settings, such as ``data.root=``.
-        samples: how many of the first validation samples are used.
+    def spikes(self) -> list[Tensor]:
+        """Spikes of every layer at the current weights, bool [T, B, *N]."""
+        with torch.no_grad():
+            return [activity.dense_spikes().bool() for activity in self.run().layers]
 
-    Raises:
-        UserError: the checkpoint cannot be used.
-    """
-    trained = load_trained(path, overrides)
-    config, data, module = trained.config, trained.data, trained.module.eval()
-    data.setup("fit")
-    batch = data.val_set.__getitems__(list(range(min(samples, len(data.val_set)))))
-    subject = Subject(
-        module.network,
-        run=lambda: module(batch),
-        loss_of=lambda output: module.loss(output, batch),
-        samples=len(batch.label_B),
-        rules=compared_rules(config),
-    )
-    return Loaded(trained.path, config, trained.epochs, subject)
+    def loss(self) -> float:
+        """The true loss at the current weights."""
+        with torch.no_grad():
+            return float(self.loss_of(self.run()))
+
+    def gradient(self, rule: str) -> list[Tensor]:
+        """A rule's gradient at the current weights."""
+        with self._learning_by(self.rules[rule]):
+            return fidelity.gradient(lambda: self.loss_of(self.run()), self.parameters)
+
+    @contextmanager
+    def _learning_by(self, rule: Any) -> Iterator[None]:
+        own, self.network.rule = self.network.rule, rule
+        try:
+            yield
+        finally:
+            self.network.rule = own

@@ -67,8 +67,7 @@ def matched(result: Result) -> tuple[Tensor, Tensor]:
     if not (folder / "checkpoints").is_dir():
         raise UserError(f"{result.run.name}: there is no checkpoint in {folder}; give the folder of the runs")
     trained = load_trained(folder, [])
-    trained.data.setup("fit")
-    batch = trained.data.val_set.__getitems__([0])
+    batch = trained.data.first_validation_samples(1)
     with torch.no_grad():
         return trained.module.eval()(batch).spikes_TBN, batch.target_TBN
 
@@ -85,7 +84,7 @@ def _text(groups: Sequence[Group], trains: dict[str, list[tuple[Tensor, Tensor]]
 
 
 def _row(one: Group, trains: Sequence[tuple[Tensor, Tensor]]) -> list[str]:
-    from ..probes.spike_changes import spike_changes
+    from ..landscape.spike_changes import spike_changes
 
     changes = [(spike_changes(target, output, WINDOW_STEPS), float(target.sum())) for output, target in trains]
     names = ("kept", "shifted", "removed", "created")
@@ -94,14 +93,14 @@ def _row(one: Group, trains: Sequence[tuple[Tensor, Tensor]]) -> list[str]:
 
 
 def _draw(groups: Sequence[Group], trains: dict[str, list[tuple[Tensor, Tensor]]], path: Path) -> None:
-    from ..probes.figures import matching
+    from ..pictures import matching, save
 
     curves = {one.rule: [_point(x, value) for x, value in thin(one.curve("train/loss"), POINTS)] for one in groups}
     shown = {rule: tuple(spikes[:, 0] for spikes in pairs[0]) for rule, pairs in trains.items()}
     trials, seed = {len(one.finished) for one in groups}, groups[0].finished[0].seed
     title = f"spike-train matching: mean and spread of {'/'.join(map(str, trials))} trials; below, seed {seed} "
     title += "(circles: target, ticks: spikes)"
-    matching(curves, shown, title).savefig(path, dpi=110)
+    save(matching(curves, shown, title), path)
 
 
 def _point(epoch: float, value: Spread) -> tuple[float, float, float]:

@@ -10,9 +10,9 @@ import lightning as L
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from ..files import replacing
-from ..probes import measure, write
-from ..probes.subject import Subject
-from .pictures import first_validation_samples, store
+from ..pictures import show
+from . import measure, write
+from .subject import Subject
 
 ALONG = "random"
 
@@ -53,14 +53,15 @@ class LossLandscape(L.Callback):
     def _measure(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:
         was_training = pl_module.training
         pl_module.eval()
-        subject, name = self._subject(trainer, pl_module), f"epoch{epoch}"
+        batch = trainer.datamodule.first_validation_samples(self.samples, pl_module.device)
+        subject, name = Subject.of(pl_module, batch, self.rules), f"epoch{epoch}"
         along = measure.direction(subject, ALONG, self.seed)
         line = measure.line(subject, along, self.steps, measure.SMOOTH)
         found = measure.fidelity(subject, measure.DIRECTIONS, measure.SMOOTH, self.seed)
         pl_module.train(was_training)
         title = f"validation loss after {epoch} epochs, {subject.samples} samples"
         self.folder.mkdir(parents=True, exist_ok=True)
-        write.write_line_csv(self.folder / f"{name}.csv", line)
+        write.write_line(self.folder, title, line, ALONG, name)
         tables = (
             write.verdict(line, found),
             write.line_table(line, ALONG),
@@ -69,14 +70,4 @@ class LossLandscape(L.Callback):
         text = "\n".join([f"# {title}\n", *tables, f"![the loss on a line]({name}.png)\n"])
         with replacing(self.folder / f"{name}.md") as file:
             file.write(text)
-        store(write.line_figure(title, line, ALONG), self.folder / f"{name}.png", trainer, "landscape")
-
-    def _subject(self, trainer: L.Trainer, pl_module: L.LightningModule) -> Subject:
-        batch = first_validation_samples(trainer, pl_module, self.samples)
-        return Subject(
-            pl_module.network,
-            run=lambda: pl_module(batch),
-            loss_of=lambda output: pl_module.loss(output, batch),
-            samples=len(batch.label_B),
-            rules=self.rules,
-        )
+        show(trainer.loggers, "landscape", self.folder / f"{name}.png")

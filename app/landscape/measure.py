@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from .directions import filter_normalised_direction, measure_along, measure_on_plane
 from .fidelity import (
     Agreement,
     agreement,
@@ -20,7 +21,6 @@ from .fidelity import (
     slope,
     smooth,
 )
-from .landscape import filter_normalised_direction, measure_along, measure_on_plane
 from .spike_changes import SpikeChanges, spike_changes
 from .subject import Subject
 

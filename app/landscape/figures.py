@@ -1,4 +1,4 @@
-"""Pictures of measurements, as matplotlib figures that need no screen."""
+"""Pictures of a landscape, as matplotlib figures that need no screen."""
 
 from __future__ import annotations
 
@@ -7,40 +7,10 @@ from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from ..colours import rule_colour, rule_line
+from ..pictures import ACCENT, INK, plain
 from .spike_changes import SpikeChanges
-
-INK, GRID, ACCENT = "#1f2933", "#d9dee4", "#b3261e"
-
-
-def raster(layers: Sequence[tuple[str, Tensor]], decision_step: int, title: str, time_steps: int) -> Figure:
-    """Spike rasters of one sample, a panel for the input and each layer.
-
-    Args:
-        layers: (name, 0/1 spikes [T, N]) from the input to the output.
-        decision_step: step of the first output spike, marked by a line; T or more: no line.
-        title: of the figure.
-        time_steps: T.
-    """
-    heights = [max(1.0, min(3.0, spikes.shape[1] / 100)) for _, spikes in layers]
-    figure = Figure(figsize=(8, 1.2 + 1.4 * sum(heights)), layout="constrained")
-    axes = figure.subplots(len(layers), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    for ax, (name, spikes) in zip(axes, layers, strict=True):
-        steps, neurons = spikes.nonzero(as_tuple=True)
-        size = 40 if spikes.shape[1] <= 20 else 14 if spikes.shape[1] <= 100 else 6
-        ax.scatter(steps.tolist(), neurons.tolist(), s=size, marker="|", c=INK, lw=1, zorder=3)
-        if decision_step < time_steps:
-            ax.axvline(decision_step, color=ACCENT, lw=3, alpha=0.3)
-        ax.set_ylabel(f"{name}\n{spikes.shape[1]} neurons\n{len(steps)} spikes", fontsize=8)
-        ax.set_ylim(spikes.shape[1] - 0.5, -0.5)
-        ax.grid(axis="x", color=GRID, lw=0.5)
-        ax.spines[["top", "right"]].set_visible(False)
-    axes[-1].set_xlim(-0.5, time_steps - 0.5)
-    axes[-1].set_xlabel("time step" + (" (red: first output spike)" if decision_step < time_steps else ""))
-    figure.suptitle(title, fontsize=10)
-    return figure
 
 
 def predictions(
@@ -77,7 +47,7 @@ def predictions(
     _spike_changes(bottom, steps, changes)
     bottom.set_xlabel(labels[1])
     for ax in (top, bottom):
-        _plain(ax)
+        plain(ax)
         ax.axvline(0, color=ACCENT, lw=1, alpha=0.6)
     figure.suptitle(labels[0], fontsize=10)
     return figure
@@ -129,51 +99,3 @@ def _arrows(ax: Axes, at: Sequence[float], slopes: Sequence[Sequence[tuple[float
     ]
     if points:
         ax.quiver(*zip(*points, strict=True), color=colour, scale=len(at) * 1.6, width=0.008, pivot="mid")
-
-
-def _plain(ax: Axes) -> None:
-    ax.grid(color=GRID, lw=0.5)
-    ax.spines[["top", "right"]].set_visible(False)
-
-
-def matching(
-    curves: Mapping[str, Sequence[tuple[float, float, float]]],
-    rasters: Mapping[str, tuple[Tensor, Tensor]],
-    title: str,
-) -> Figure:
-    """Spike-train matching: the loss of each rule over training, and below it what one trial fires beside its target.
-
-    Args:
-        curves: for each rule, points (epoch, mean loss, standard deviation over trials).
-        rasters: for each rule, 0/1 output and target spikes [T, N] of one trial.
-        title: of the figure.
-    """
-    figure = Figure(figsize=(9, 6.2), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.1, 1])
-    ax = top.subplots()
-    for rule, points in curves.items():
-        epochs, means, stds = (list(values) for values in zip(*points, strict=True))
-        ax.plot(epochs, means, color=rule_colour(rule), lw=1.8, ls=rule_line(rule), label=rule)
-        low, high = ([max(m + sign * s, 0) for m, s in zip(means, stds, strict=True)] for sign in (-1, 1))
-        ax.fill_between(epochs, low, high, color=rule_colour(rule), alpha=0.18, lw=0)
-    ax.set(xlabel="epoch (one step each)", ylabel="loss", ylim=(0, None), xlim=(0, None))
-    ax.legend(frameon=False, fontsize=8)
-    _plain(ax)
-    panels = bottom.subplots(1, len(rasters), sharey=True, squeeze=False)[0]
-    for panel, (rule, (output_TN, target_TN)) in zip(panels, rasters.items(), strict=True):
-        _matched(panel, output_TN, target_TN, rule_colour(rule))
-        panel.set_title(rule, fontsize=9)
-    panels[0].set_ylabel("output neuron")
-    figure.suptitle(title, fontsize=10)
-    return figure
-
-
-def _matched(ax: Axes, output_TN: Tensor, target_TN: Tensor, colour: str) -> None:
-    """Targets as hollow circles, spikes as ticks: a tick in a circle is a spike at the right step."""
-    steps, neurons = target_TN.nonzero(as_tuple=True)
-    ax.scatter(steps.tolist(), neurons.tolist(), s=46, marker="o", fc="none", ec=INK, lw=0.7)
-    steps, neurons = output_TN.nonzero(as_tuple=True)
-    ax.scatter(steps.tolist(), neurons.tolist(), s=50, marker="|", c=colour, lw=1.8, zorder=3)
-    ax.set(xlim=(-2, len(output_TN) + 1), ylim=(output_TN.shape[1] - 0.5, -0.5), xlabel="time step")
-    ax.grid(axis="x", color=GRID, lw=0.5)
-    ax.spines[["top", "right"]].set_visible(False)

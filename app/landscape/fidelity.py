@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .landscape import filter_normalised_direction, measure_along
+from .directions import filter_normalised_direction, measure_along
 
 PAIRS = 3
 """Pairs of points ±h/3, ±2h/3, ±h from which a slope is taken."""

@@ -7,42 +7,30 @@ import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from ..files import replacing
 from ..markdown import table
+from ..pictures import save
 from . import figures
 from .fidelity import Agreement
 from .measure import Line, Plane
 
-DPI = 100
 
-
-def write_line(folder: Path, title: str, line: Line, along: str) -> None:
-    """``line.png`` and ``line.csv``."""
-    _write_png(folder / "line.png", line_figure(title, line, along))
-    write_line_csv(folder / "line.csv", line)
-
-
-def line_figure(title: str, line: Line, along: str) -> Figure:
-    """The loss on a line, what each rule predicts, what the spikes do."""
+def write_line(folder: Path, title: str, line: Line, along: str, name: str = "line") -> None:
+    """``line.png`` and ``line.csv``, a row for each point with the spikes that changed since the point before."""
     labels = (title, axis_name(along))
-    return figures.predictions(line.steps, line.losses, line.smoothed, line.predicted, line.changes, labels)
-
-
-def write_line_csv(path: Path, line: Line) -> None:
-    """A row for each point; spikes changed since the point before."""
+    drawn = figures.predictions(line.steps, line.losses, line.smoothed, line.predicted, line.changes, labels)
+    save(drawn, folder / f"{name}.png")
     changes = [("", "", ""), *((c.created, c.removed, c.shifted) for c in line.changes)]
     columns = [line.steps, line.losses, line.smoothed, *line.predicted.values()]
     names = ["step", "loss", "smoothed", *(f"predicted_{rule}" for rule in line.predicted)]
     rows = [[*row, *c] for *row, c in zip(*columns, changes, strict=True)]
-    _write_csv(path, [*names, "created", "removed", "shifted"], rows)
+    _write_csv(folder / f"{name}.csv", [*names, "created", "removed", "shifted"], rows)
 
 
 def write_plane(folder: Path, title: str, plane: Plane, along: str) -> None:
     """``plane.png`` and ``plane.csv``."""
     labels = (title, axis_name(along), axis_name("random"))
-    _write_png(folder / "plane.png", figures.plane(plane.steps, plane.losses, plane.arrows, labels))
+    save(figures.plane(plane.steps, plane.losses, plane.arrows, labels), folder / "plane.png")
     rows = [
         [a, b, loss]
         for b, losses in zip(plane.steps, plane.losses, strict=True)
@@ -137,11 +125,6 @@ def fidelity_table(found: dict[tuple[str, str], Agreement], half_width: float) -
 
 def _number(value: float) -> str:
     return "–" if math.isnan(value) else f"{value:.2f}"
-
-
-def _write_png(path: Path, figure: Figure) -> None:
-    with replacing(path, "wb") as file:
-        figure.savefig(file, dpi=DPI, format="png")
 
 
 def _write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -1,0 +1,120 @@
+"""Pictures as matplotlib figures that need no screen: spike rasters, spike-train matching; writing them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .colours import rule_colour, rule_line
+from .events import SpikeEvents
+from .files import replacing
+
+INK, GRID, ACCENT = "#1f2933", "#d9dee4", "#b3261e"
+DPI = 110
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture, whole or not at all; its kind is that of the name, such as .png or .svg."""
+    with replacing(path, "wb") as file:
+        figure.savefig(file, dpi=DPI, format=path.suffix[1:].lower())
+
+
+def show(loggers: Iterable[Any], name: str, path: Path) -> None:
+    """Hand a picture to the loggers that take pictures, as W&B does."""
+    for logger in loggers:
+        if hasattr(logger, "log_image"):
+            logger.log_image(name, [str(path)])
+
+
+def spike_panels(events: SpikeEvents, output: Any) -> list[tuple[str, Tensor]]:
+    """What :func:`raster` draws of the first sample of a batch.
+
+    Args:
+        events: its input.
+        output: what a network made of it (:class:`app.network.NetworkOutput`).
+    """
+    layers = [("input", events.to_dense())]
+    layers += [(f"layer {k}", activity.dense_spikes()) for k, activity in enumerate(output.layers, 1)]
+    return [(name, spikes[:, 0].flatten(1).cpu()) for name, spikes in layers]
+
+
+def raster(layers: Sequence[tuple[str, Tensor]], decision_step: int, title: str, time_steps: int) -> Figure:
+    """Spike rasters of one sample, a panel for the input and each layer.
+
+    Args:
+        layers: (name, 0/1 spikes [T, N]) from the input to the output.
+        decision_step: step of the first output spike, marked by a line; T or more: no line.
+        title: of the figure.
+        time_steps: T.
+    """
+    heights = [max(1.0, min(3.0, spikes.shape[1] / 100)) for _, spikes in layers]
+    figure = Figure(figsize=(8, 1.2 + 1.4 * sum(heights)), layout="constrained")
+    axes = figure.subplots(len(layers), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    for ax, (name, spikes) in zip(axes, layers, strict=True):
+        steps, neurons = spikes.nonzero(as_tuple=True)
+        size = 40 if spikes.shape[1] <= 20 else 14 if spikes.shape[1] <= 100 else 6
+        ax.scatter(steps.tolist(), neurons.tolist(), s=size, marker="|", c=INK, lw=1, zorder=3)
+        if decision_step < time_steps:
+            ax.axvline(decision_step, color=ACCENT, lw=3, alpha=0.3)
+        ax.set_ylabel(f"{name}\n{spikes.shape[1]} neurons\n{len(steps)} spikes", fontsize=8)
+        ax.set_ylim(spikes.shape[1] - 0.5, -0.5)
+        ax.grid(axis="x", color=GRID, lw=0.5)
+        ax.spines[["top", "right"]].set_visible(False)
+    axes[-1].set_xlim(-0.5, time_steps - 0.5)
+    axes[-1].set_xlabel("time step" + (" (red: first output spike)" if decision_step < time_steps else ""))
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def matching(
+    curves: Mapping[str, Sequence[tuple[float, float, float]]],
+    rasters: Mapping[str, tuple[Tensor, Tensor]],
+    title: str,
+) -> Figure:
+    """Spike-train matching: the loss of each rule over training, and below it what one trial fires beside its target.
+
+    Args:
+        curves: for each rule, points (epoch, mean loss, standard deviation over trials).
+        rasters: for each rule, 0/1 output and target spikes [T, N] of one trial.
+        title: of the figure.
+    """
+    figure = Figure(figsize=(9, 6.2), layout="constrained")
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1.1, 1])
+    ax = top.subplots()
+    for rule, points in curves.items():
+        epochs, means, stds = (list(values) for values in zip(*points, strict=True))
+        ax.plot(epochs, means, color=rule_colour(rule), lw=1.8, ls=rule_line(rule), label=rule)
+        low, high = ([max(m + sign * s, 0) for m, s in zip(means, stds, strict=True)] for sign in (-1, 1))
+        ax.fill_between(epochs, low, high, color=rule_colour(rule), alpha=0.18, lw=0)
+    ax.set(xlabel="epoch (one step each)", ylabel="loss", ylim=(0, None), xlim=(0, None))
+    ax.legend(frameon=False, fontsize=8)
+    plain(ax)
+    panels = bottom.subplots(1, len(rasters), sharey=True, squeeze=False)[0]
+    for panel, (rule, (output_TN, target_TN)) in zip(panels, rasters.items(), strict=True):
+        _matched(panel, output_TN, target_TN, rule_colour(rule))
+        panel.set_title(rule, fontsize=9)
+    panels[0].set_ylabel("output neuron")
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _matched(ax: Axes, output_TN: Tensor, target_TN: Tensor, colour: str) -> None:
+    """Targets as hollow circles, spikes as ticks: a tick in a circle is a spike at the right step."""
+    steps, neurons = target_TN.nonzero(as_tuple=True)
+    ax.scatter(steps.tolist(), neurons.tolist(), s=46, marker="o", fc="none", ec=INK, lw=0.7)
+    steps, neurons = output_TN.nonzero(as_tuple=True)
+    ax.scatter(steps.tolist(), neurons.tolist(), s=50, marker="|", c=colour, lw=1.8, zorder=3)
+    ax.set(xlim=(-2, len(output_TN) + 1), ylim=(output_TN.shape[1] - 0.5, -0.5), xlabel="time step")
+    ax.grid(axis="x", color=GRID, lw=0.5)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def plain(ax: Axes) -> None:
+    """Axes of the house: a faint grid, no box."""
+    ax.grid(color=GRID, lw=0.5)
+    ax.spines[["top", "right"]].set_visible(False)

@@ -1,1 +1,0 @@
-"""Pure measurements of a network: loss landscape, spike rasters."""
