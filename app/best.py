@@ -33,7 +33,7 @@ def best_validation(rows: Iterable[Mapping[str, Any]], measure: Measure) -> dict
     """The validation metrics of the first row with the best value, without ``val/``; empty without validation.
 
     Args:
-        rows: logged rows in order, with ``epoch`` and ``val/…``, as :func:`app.runs.read_metrics` gives them.
+        rows: logged rows in order, with ``epoch`` and ``val/…``, as :func:`app.run_files.read_metrics` gives them.
         measure: what is compared.
     """
     name, best = f"val/{measure.name}", None

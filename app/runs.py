@@ -1,43 +1,46 @@
-"""A run's folder as plain data: ``config.yaml``, ``metrics.csv``, ``summary.json``. The one reader of all three.
+"""Runs as plain data, from the files of their folders (:mod:`app.run_files`).
 
-Folders may come from anybody, or from a disk that failed: nothing in them is trusted, no file is waited for, and what
-cannot be used is left out with a sentence that says what and why.
+What cannot be used is left out with a sentence that says what and why.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 import os
 import re
-import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, TextIO
-
-import yaml
+from typing import Any, Literal
 
 from .config.read import brief, flatten
 from .config.schema import keys
 from .errors import UserError
+from .run_files import (
+    CHECKPOINTS,
+    CONFIG,
+    ID,
+    LANDSCAPE,
+    LONGEST_NAME,
+    METRICS,
+    SUMMARY,
+    WANDB,
+    Row,
+    Unusable,
+    is_count,
+    is_number,
+    printable,
+    read_metrics,
+    read_settings,
+    read_summary,
+    read_text,
+)
 
-CONFIG, METRICS, SUMMARY, ID = "config.yaml", "metrics.csv", "summary.json", "wandb_id"
-INSIDE = ("checkpoints", "wandb", "landscape")
+INSIDE = (CHECKPOINTS, WANDB, LANDSCAPE)
 """Folders of a run in which there is no other run."""
-MOST_BYTES = {CONFIG: 2**20, SUMMARY: 2**22, ID: 2**10, METRICS: 2**31}
 MOST_SETTINGS = 1000
-LONGEST_NAME = 200
-LARGEST = 2**63
 State = Literal["finished", "failed", "unfinished", "damaged"]
-Row = dict[str, Any]
-"""The metrics of a step by name, with ``step`` and ``epoch``."""
-
-
-class Unusable(ValueError):
-    """A file, a folder or a run that cannot be used: the message says why, to be put behind its name."""
 
 
 @dataclass
@@ -124,8 +127,8 @@ def read_run(folder: Path) -> Run:
     Raises:
         Unusable: its ``config.yaml`` does not say what it is.
     """
-    text = _text(folder / CONFIG)
-    settings = settings_of(_yaml(text))
+    values, text = read_settings(folder / CONFIG)
+    settings = settings_of(values)
     known = _optional(folder / ID)
     name = settings.get("tracking.name") or folder.resolve().name
     run = Run(printable(str(folder)), printable(str(name)), known or os.path.realpath(folder), settings)
@@ -177,65 +180,6 @@ def settings_of(values: Any) -> dict[str, Any]:
     return {name: key.default for name, key in keys().items()} | own
 
 
-def read_metrics(path: Path) -> tuple[list[Row], int]:
-    """The rows of a table of metrics by step, and how many of its cells and lines cannot be used.
-
-    Raises:
-        Unusable: it is no such table.
-    """
-    rows: dict[int, Row] = {}
-    unread = 0
-    with _open(path) as file:
-        try:
-            lines = csv.reader(file)
-            first, second, *names = next(lines, ("", ""))
-            if (first, second) != ("step", "epoch"):
-                raise Unusable(f"{METRICS} does not begin with step,epoch")
-            for cells in lines:
-                step = _count(cells[0]) if cells else None
-                if step is None or len(cells) != len(names) + 2:
-                    unread += 1
-                    continue
-                row = rows.setdefault(step, {"step": step})
-                pairs = [("epoch", _count(cells[1])), *((n, _number(c)) for n, c in zip(names, cells[2:], strict=True))]
-                row |= {name: value for name, value in pairs if value is not None}
-                unread += sum(cell != "" for cell in cells[1:]) - sum(value is not None for _, value in pairs)
-        except (csv.Error, ValueError, OSError) as error:
-            raise error if isinstance(error, Unusable) else Unusable(f"{METRICS} cannot be read ({error})") from None
-    return [rows[step] for step in sorted(rows)], unread
-
-
-def read_summary(path: Path) -> dict[str, Any]:
-    """The final numbers of a run.
-
-    Raises:
-        Unusable: the file does not hold them.
-    """
-    try:
-        summary = json.loads(_text(path))
-    except (ValueError, RecursionError) as error:
-        raise error if isinstance(error, Unusable) else Unusable(f"{SUMMARY} is not JSON") from None
-    if not isinstance(summary, dict):
-        raise Unusable(f"{SUMMARY} holds no final numbers")
-    return summary
-
-
-def is_count(value: Any) -> bool:
-    """Whether a value is a whole number from 0 on, of a size that can be."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
-
-
-def is_number(value: Any) -> bool:
-    """Whether a value is a number that a float can hold; NaN and infinity are."""
-    return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST)
-
-
-def printable(text: str) -> str:
-    """Text of others for a screen, a page or a table: control characters are written out, what is too long is cut."""
-    safe = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[: LONGEST_NAME + 1])
-    return safe if len(text) <= LONGEST_NAME else f"{safe[:LONGEST_NAME]}…"
-
-
 def _plain(value: Any) -> Any:
     """A value as a setting may have it: text, a number, a flag, nothing, or a list of these; others as text."""
     if isinstance(value, str):
@@ -259,53 +203,9 @@ def _words(value: Any) -> str | None:
     return printable(value) if isinstance(value, str) and value else None
 
 
-def _count(cell: str) -> int | None:
-    return int(cell) if re.fullmatch(r"\d{1,18}", cell, re.ASCII) else None
-
-
-def _number(cell: str) -> float | None:
-    try:
-        return float(cell) if len(cell) < 50 else None
-    except ValueError:
-        return None
-
-
-def _yaml(text: str) -> Any:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, loader)):
-            raise Unusable(f"{CONFIG} repeats parts of itself by reference")
-        return yaml.load(text, loader)
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
-        raise error if isinstance(error, Unusable) else Unusable(f"{CONFIG} is not valid YAML") from None
-
-
 def _optional(path: Path) -> str | None:
     """The one word that a small file holds, if it does."""
     try:
-        return _words(_text(path).strip())
+        return _words(read_text(path).strip())
     except Unusable:
         return None
-
-
-def _text(path: Path) -> str:
-    with _open(path) as file:
-        try:
-            return file.read()
-        except (OSError, ValueError) as error:
-            raise Unusable(f"{path.name} cannot be read ({error})") from None
-
-
-def _open(path: Path) -> TextIO:
-    """Open a file to read; anything but a file of ordinary size is refused, and nothing is waited for."""
-    try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
-    except FileNotFoundError:
-        raise Unusable(f"{path.name} is missing") from None
-    except OSError as error:
-        raise Unusable(f"{path.name} cannot be read ({error.strerror})") from None
-    about = os.fstat(handle)
-    if stat.S_ISREG(about.st_mode) and about.st_size <= MOST_BYTES[path.name]:
-        return open(handle, encoding="utf-8", errors="replace", newline="")
-    os.close(handle)
-    raise Unusable(f"{path.name} is {'too large' if stat.S_ISREG(about.st_mode) else 'no file'}")

@@ -20,8 +20,8 @@ from .config import Config
 from .config.environment import agent_run
 from .files import replacing
 from .notice import warn
+from .run_files import ID
 
-ID_FILE = "wandb_id"
 FLUSH_SECONDS = 1.0
 """A killed run loses at most so much of its log (wandb's own default is 15 s)."""
 START_SECONDS = 30.0
@@ -273,7 +273,7 @@ def _reason(error: Exception) -> str:
 
 def _run_id(out: Path) -> str:
     """The run's W&B id: made once, then read, so that a resumed run goes on under the same id."""
-    path = out / ID_FILE
+    path = out / ID
     known = path.read_text(encoding="utf-8").strip() if path.exists() else ""
     if not known:
         known = agent_run() or secrets.token_hex(4)  # of a sweep, W&B itself names the run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 from app.errors import RunStopped
-from app.resume.checkpoint import CHECKPOINTS, LAST
+from app.resume.checkpoint import LAST
+from app.run_files import CHECKPOINTS, METRICS, read_metrics
 from reliability.child import Child
 from reliability.digest import digests_of
 
@@ -133,8 +133,7 @@ class Bench:
 
     def metrics(self, name: str) -> list[dict[str, float]]:
         """The table of metrics without its empty cells."""
-        with (self.folder / name / "metrics.csv").open(newline="") as file:
-            return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+        return read_metrics(self.folder / name / METRICS)[0]
 
 
 def wait_for(condition: Callable[[], bool], child: Child) -> None:

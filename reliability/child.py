@@ -12,9 +12,9 @@ from pathlib import Path
 
 from app.errors import RunStopped
 from app.files import PARTIAL
-from app.resume.checkpoint import CHECKPOINTS, LAST
+from app.resume.checkpoint import LAST
+from app.run_files import CHECKPOINTS, METRICS
 
-METRICS = "metrics.csv"
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 
 

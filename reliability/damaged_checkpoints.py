@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from app.errors import UserError
-from app.resume.checkpoint import BEST, CHECKPOINTS, LAST, PREVIOUS, read_checkpoint
+from app.resume.checkpoint import BEST, LAST, PREVIOUS, read_checkpoint
+from app.run_files import CHECKPOINTS
 from reliability.bench import Bench, Outcome, wait_for
 from reliability.digest import digest
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from app.resume.checkpoint import BEST, CHECKPOINTS, LAST, read_checkpoint
+from app.resume.checkpoint import BEST, LAST, read_checkpoint
+from app.run_files import CHECKPOINTS, METRICS, SUMMARY, read_summary
 
 
 def digests_of(out: Path) -> dict[str, str]:
     """A hash of each part of a finished run that an interruption must not change."""
     last, best = (read_checkpoint(out / CHECKPOINTS / name) for name in (LAST, BEST))
-    summary = json.loads((out / "summary.json").read_text())
+    summary = read_summary(out / SUMMARY)
     del summary["train_s"], summary["code_version"]  # neither is a result
     return {
         "weights": digest(last["state_dict"]),
@@ -24,7 +24,7 @@ def digests_of(out: Path) -> dict[str, str]:
         "random states": digest(last["callbacks"]["RandomState"]),
         "position in the data": digest([value for key, value in last.items() if key.endswith("DataModule")]),
         "best checkpoint": digest([best[key] for key in ("state_dict", "optimizer_states", "epoch", "global_step")]),
-        "metrics.csv": hashlib.sha256((out / "metrics.csv").read_bytes()).hexdigest()[:16],
+        "metrics.csv": hashlib.sha256((out / METRICS).read_bytes()).hexdigest()[:16],
         "summary.json": digest(summary),
     }
 

@@ -8,7 +8,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from app.resume.checkpoint import CHECKPOINTS, LAST, read_checkpoint
+from app.resume.checkpoint import LAST, read_checkpoint
+from app.run_files import CHECKPOINTS
 from reliability.bench import Bench, Ended, Outcome
 from reliability.child import Child
 from reliability.usage import children_of, usage_of

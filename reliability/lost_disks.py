@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from app.files import PARTIAL
-from app.resume.checkpoint import CHECKPOINTS, LAST, read_checkpoint
+from app.resume.checkpoint import LAST, read_checkpoint
+from app.run_files import CHECKPOINTS
 from reliability.bench import Bench, Ended, Outcome
 from reliability.digest import digest
 

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
-from app.resume.checkpoint import CHECKPOINTS, LAST, read_checkpoint
+from app.resume.checkpoint import LAST, read_checkpoint
+from app.run_files import CHECKPOINTS
 from app.verify import CONSTANTS, Case, read_case, replay
 from reliability.malformed_data import Edit, apply_edits
 

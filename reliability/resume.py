@@ -18,7 +18,8 @@ from pathlib import Path
 
 from app.errors import RunStopped
 from app.files import PARTIAL
-from app.resume.checkpoint import CHECKPOINTS, newest_intact, read_checkpoint
+from app.resume.checkpoint import newest_intact, read_checkpoint
+from app.run_files import CHECKPOINTS
 from app.training.folder import CONFIG, has_checkpoints
 from reliability.child import Child
 from reliability.digest import digests_of

@@ -21,7 +21,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from app.errors import RunStopped, UserError
-from app.resume.checkpoint import CHECKPOINTS, LAST, read_checkpoint
+from app.resume.checkpoint import LAST, read_checkpoint
+from app.run_files import CHECKPOINTS
 from app.training.folder import CONFIG, has_checkpoints
 from reliability.child import Child
 from reliability.page import PAGE, Parser, table, write_section

@@ -11,7 +11,17 @@ LAYERS = [
     {"app", "app.output"},
     {"app.errors"},
     {"app.arguments", "app.best", "app.markdown"},
-    {"app.autograd", "app.events", "app.files", "app.lock", "app.registry", "app.seeds", "app.settings", "app.version"},
+    {
+        "app.autograd",
+        "app.events",
+        "app.files",
+        "app.lock",
+        "app.registry",
+        "app.run_files",
+        "app.seeds",
+        "app.settings",
+        "app.version",
+    },
     {"app.colours", "app.equations", "app.notice"},
     {"app.neuron"},
     {"app.activity", "app.golden", "app.kernels", "app.readout"},
@@ -129,3 +139,21 @@ def test_config_objects_are_read_in_few_places():
     for path in FILES:
         if any(i.startswith("app.config") for i in imported(path)):
             assert any(module_name(path).startswith(unit) for unit in READS_CONFIG), path
+
+
+def test_the_files_of_a_run_have_one_parser():
+    """A second parser of ``metrics.csv``, ``summary.json`` or ``config.yaml`` would take other files for whole ones."""
+    parsers = {
+        "csv.reader": set(),
+        "csv.DictReader": set(),
+        "json.loads": {"app.verify"},  # of golden files
+        "json.load": set(),
+        "yaml.load": {"app.config.read"},  # of settings that a user names
+        "yaml.safe_load": {"app.report.experiments"},  # of docs/experiments.yaml
+    }
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and (name := ast.unparse(node.func)) in parsers:
+                assert module_name(path) in {"app.run_files", *parsers[name]}, f"{path} calls {name}"
+    for name in ('"config.yaml"', '"metrics.csv"', '"summary.json"', '"wandb_id"'):
+        assert [module_name(path) for path in FILES if name in path.read_text()] == ["app.run_files"]

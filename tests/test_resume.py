@@ -17,7 +17,7 @@ from run_tools import FAST, checkpoint, resume, rows, run, state_of
 
 import train
 from app import evaluate
-from app.callbacks import pictures
+from app.callbacks import raster
 from app.errors import Interrupted, UserError
 from app.resume import checkpoint as checkpoint_module
 from app.resume.checkpoint import newest_intact, read_checkpoint
@@ -203,7 +203,7 @@ def test_a_best_checkpoint_between_two_steps_of_the_optimiser_is_a_file_of_its_o
 
 def test_a_picture_that_was_not_drawn_is_drawn_by_the_resumed_run(monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(pictures, "store", lambda *_: cut())
+        patch.setattr(raster, "save", lambda *_: cut())
         with pytest.raises(Cut):
             run("out=o", "probes.raster=true")
     assert not Path("o/raster.png").exists()
@@ -387,7 +387,7 @@ def test_a_second_ctrl_c_leaves_at_once(monkeypatch):
 def test_a_signal_after_training_says_that_all_is_safe(place, signum, monkeypatch):
     run("out=whole")
     places = {"the test": PLACES["the test"], "the summary": (summary, "finish", 1)}
-    places["the picture"] = (pictures, "first_validation_samples", 1)
+    places["the picture"] = (raster, "spike_panels", 1)
     with monkeypatch.context() as patch:
         cut_in(patch, *places[place], lambda: os.kill(os.getpid(), signum))
         with pytest.raises(Interrupted) as stop:

@@ -15,7 +15,8 @@ from app.report import cli
 from app.report.groups import group
 from app.report.online import online_runs
 from app.report.results import result_of
-from app.runs import find_runs, printable, read_run, stored_runs
+from app.run_files import printable
+from app.runs import find_runs, read_run, stored_runs
 from app.training.build import build_data, build_network
 from app.training.module import SpikingModule
 

@@ -10,6 +10,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from ..pictures import raster, save, show, spike_panels
 from ..readout import first_spike_steps
+from ..run_files import RASTER
 
 
 class SpikeRaster(L.Callback):
@@ -22,7 +23,7 @@ class SpikeRaster(L.Callback):
     """
 
     def __init__(self, out: Path) -> None:
-        self.path = out / "raster.png"
+        self.path = out / RASTER
 
     @rank_zero_only
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -27,6 +27,7 @@ from ..errors import UserError, run_command
 from ..files import replacing
 from ..report.experiments import public_command
 from ..rules import RULES
+from ..run_files import LANDSCAPE
 from ..training.folder import make_folder
 from . import measure, write
 from .checkpoint import Loaded, load
@@ -65,7 +66,7 @@ def main(argv: list[str]) -> int:
             f"along={options.along}: the {options.along} rule has no gradient with loss={loaded.config.loss}; "
             "use another direction"
         )
-    folder = Path(out) if out else loaded.path.parent.parent / "landscape"
+    folder = Path(out) if out else loaded.path.parent.parent / LANDSCAPE
     make_folder(folder)
     command = public_command(["python", "-m", "app.landscape", *argv])
     text = "\n".join([f"# {loaded.heading}\n", f"    {command}\n", *_measured(loaded, options, parts, folder)])

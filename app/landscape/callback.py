@@ -11,6 +11,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from ..files import replacing
 from ..pictures import show
+from ..run_files import LANDSCAPE
 from . import measure, write
 from .subject import Subject
 
@@ -36,7 +37,7 @@ class LossLandscape(L.Callback):
     def __init__(
         self, out: Path, epochs: list[int], points: int, span: float, samples: int, seed: int, rules: Mapping[str, Any]
     ) -> None:
-        self.folder, self.epochs, self.samples, self.seed = out / "landscape", set(epochs), samples, seed
+        self.folder, self.epochs, self.samples, self.seed = out / LANDSCAPE, set(epochs), samples, seed
         self.steps, self.rules = measure.even_steps(points, span), rules
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
-from ..runs import printable, stored_runs
+from ..run_files import printable
+from ..runs import stored_runs
 from .online import online_runs
 from .results import Result, result_of
 

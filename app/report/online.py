@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import UserError
-from ..runs import LARGEST, Row, Run, State, Unusable, is_count, is_number, printable, settings_of
+from ..run_files import LARGEST, Row, Unusable, is_count, is_number, printable
+from ..runs import Run, State, settings_of
 
 STEP = "trainer/global_step"
 STATES: dict[str, State] = {"finished": "finished", "crashed": "failed", "failed": "failed", "killed": "failed"}

@@ -10,7 +10,8 @@ from typing import Any
 
 from ..best import Measure, best_validation, measure_of
 from ..data.tasks import TASKS
-from ..runs import Row, Run, is_number
+from ..run_files import Row, is_number
+from ..runs import Run
 
 Point = tuple[float, float]
 CURVE_POINTS = 160

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from .. import markdown as md
 from ..config.help import value_text
-from ..runs import is_number
+from ..run_files import is_number
 from .groups import Group, Spread
 from .intervals import CONFIDENCE
 from .results import Result

@@ -18,7 +18,6 @@ from ..errors import RunStopped, UserError
 from ..files import PARTIAL, replacing, sync_folder
 from .check import tensor_trouble, unlike
 
-CHECKPOINTS = "checkpoints"
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 FORMAT = 2
 """Of the files that are written. Those of format 1 have no number, and their best checkpoint was a file of its own."""

@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 
 from ..errors import RunStopped, UserError
 from ..files import replacing
+from ..run_files import metric_lines
 from .checkpoint import not_written
 
 Row = dict[str, str]
@@ -69,18 +70,17 @@ class MetricsFile(Logger):
         if rows == 0:
             return
         with self.path.open("rb") as file:
-            head = file.readline()
-            names = next(csv.reader([head.decode()]), [])
-            if names[:2] != ["step", "epoch"]:
-                raise ValueError(head)
-            self._names, begin, end = names[2:], 0, len(head)
-            while (line := file.readline()) and (rows is None or self._kept_rows + len(self._rows) < rows):
-                at, *cells = next(csv.reader([line.decode()]), [""])
-                if rows is None and int(at) >= step:
+            self._names, lines = metric_lines(line.decode() for line in iter(file.readline, b""))
+            begin, end = 0, file.tell()
+            while rows is None or self._kept_rows + len(self._rows) < rows:
+                line = next(lines, ())
+                if line is None:
+                    raise ValueError("a line of another kind")
+                if not line or (rows is None and line[0] >= step):
                     break
                 self._fix()
-                self._rows = {int(at): _without_empty(zip(names[1:], cells, strict=True))}
-                begin, end = end, end + len(line)
+                self._rows = dict([line])
+                begin, end = end, file.tell()
         self._kept_bytes = begin
 
     def _unlike(self, known: dict[str, Any]) -> str | None:
@@ -133,7 +133,7 @@ class MetricsFile(Logger):
         """All rows with their steps in order, those in the file and those that are not yet."""
         if self._kept_bytes:
             with self.path.open(newline="", encoding="utf-8") as file:
-                yield from _read(_first_bytes(file, self._kept_bytes))
+                yield from filter(None, metric_lines(_first_bytes(file, self._kept_bytes))[1])
         yield from sorted(self._rows.items())
 
     def _take_all(self) -> None:
@@ -209,16 +209,6 @@ def _first_bytes(lines: Iterable[str], size: int) -> Iterator[str]:
         if size < 0:
             return
         yield line
-
-
-def _read(lines: Iterable[str]) -> Iterator[tuple[int, Row]]:
-    """Steps and rows of a table without its empty cells."""
-    for row in csv.DictReader(lines):
-        yield int(row.pop("step")), _without_empty(row.items())
-
-
-def _without_empty(cells: Iterable[tuple[str, str]]) -> Row:
-    return {name: value for name, value in cells if value not in ("", None)}
 
 
 def _text(value: float) -> str:

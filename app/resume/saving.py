@@ -12,7 +12,8 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from ..errors import UserError
 from ..notice import warn
-from .checkpoint import BEST, CHECKPOINTS, LAST, give_second_name, read_checkpoint
+from ..run_files import CHECKPOINTS
+from .checkpoint import BEST, LAST, give_second_name, read_checkpoint
 from .metrics_file import MetricsFile
 from .stop_signals import StopSignals
 

@@ -29,7 +29,7 @@ from ..arguments import wants_help
 from ..errors import Interrupted, UserError, run_command
 from ..report.experiments import COMMAND
 from ..report.tables import one as one_value
-from ..runs import CONFIG
+from ..run_files import CONFIG
 from .outcome import NAMES, choose, measure, outcomes, store, table, validated, written
 from .plan import Plan, Trial, read_plan
 from .run import Finished, command, cores, is_damaged, is_finished, log_of, run_all, set_aside, sole, stored

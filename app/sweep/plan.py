@@ -12,7 +12,8 @@ from pathlib import Path
 from ..config import Config, load_config
 from ..config.schema import keys, value_of
 from ..errors import UserError
-from ..runs import CONFIG, Unusable, read_run
+from ..run_files import CONFIG, Unusable
+from ..runs import read_run
 
 OWN = ("out", "trials", "jobs", "wandb_sweep")
 REPEATS = ("data.fold",)

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from ..errors import UserError
 from ..lock import Busy, Lock
-from ..runs import CONFIG, Run, Unusable, read_run
+from ..run_files import CONFIG, Unusable
+from ..runs import Run, read_run
 from .plan import Trial
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"

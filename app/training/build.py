@@ -47,6 +47,7 @@ from ..resume.rank_state import RandomState, RunningMetrics
 from ..resume.saving import BestCheckpoint, LastCheckpoint
 from ..resume.stop_signals import StopSignals
 from ..rules import Rule
+from ..run_files import METRICS
 from ..seeds import stream_seed
 from ..version import code_version
 from .module import Optimisation, SpikingModule
@@ -325,7 +326,7 @@ def check_batches(trainer: L.Trainer, data: EventDataModule) -> None:
 def _furnished(start: Start, module: SpikingModule, data: EventDataModule) -> Run:
     """The run in its folder: callbacks, logger, trainer."""
     config, out = start.config, start.out
-    metrics = MetricsFile(out / "metrics.csv", start.step, start.metrics)
+    metrics = MetricsFile(out / METRICS, start.step, start.metrics)
     best, timer, stop = _best_checkpoint(config, out), Timer(), StopSignals(out)
     kept = [Origin(code_version()), RandomState(), RunningMetrics()]
     saving = [FitsRun(), LostProcesses(out), best, LastCheckpoint(out, config.checkpoint_every_s, metrics, best, stop)]

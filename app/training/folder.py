@@ -11,9 +11,8 @@ from pathlib import Path
 from ..errors import UserError
 from ..files import PARTIAL
 from ..lock import Busy, Lock
-from ..resume.checkpoint import BEST, CHECKPOINTS, LAST, PREVIOUS
-
-CONFIG = "config.yaml"
+from ..resume.checkpoint import BEST, LAST, PREVIOUS
+from ..run_files import CHECKPOINTS, CONFIG
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,10 @@ from ..config import Config, from_dict, load_config, parse_arguments, to_yaml
 from ..errors import UserError
 from ..files import replacing
 from ..notice import warn
-from ..resume.checkpoint import CHECKPOINTS, newest_intact, read_checkpoint
-from ..runs import SUMMARY
+from ..resume.checkpoint import newest_intact, read_checkpoint
+from ..run_files import CHECKPOINTS, CONFIG, SUMMARY
 from .changes import check_changes
 from .folder import (
-    CONFIG,
     Taken,
     folder_again,
     has_checkpoints,

@@ -10,7 +10,7 @@ from .. import tracking
 from ..best import best_validation, measure_of
 from ..files import replacing
 from ..resume.checkpoint import read_checkpoint
-from ..runs import METRICS, SUMMARY, read_metrics
+from ..run_files import CHECKPOINTS, CONFIG, LANDSCAPE, METRICS, RASTER, SUMMARY, WANDB, read_metrics
 from ..version import code_version
 from .build import Run
 
@@ -104,7 +104,7 @@ LAYER_KEYS = ("spikes_per_sample", "decision_spikes", "silent_share", "dead_shar
 def report(summary: dict[str, Any], out: Path) -> str:
     """The end of a run on the screen."""
     best = f", best epoch {summary['best_epoch']}" if summary["best_epoch"] else ""
-    names = ("config.yaml", "metrics.csv", "summary.json", "checkpoints/", "raster.png", "landscape/", "wandb/")
+    names = (CONFIG, METRICS, SUMMARY, f"{CHECKPOINTS}/", RASTER, f"{LANDSCAPE}/", f"{WANDB}/")
     files = ", ".join(name for name in names if (out / name).exists())
     head = f"{summary['task']}, {summary['rule']} rule, test split{best}, trained in {summary['train_s']:.1f} s"
     return f"\n{head}\n{metrics_table(summary)}\n\n{out}: {files}"

@@ -9,7 +9,8 @@ from pathlib import Path
 from ..config import Config, from_dict
 from ..data.base import EventDataModule
 from ..errors import UserError
-from ..resume.checkpoint import BEST, CHECKPOINTS, read_checkpoint
+from ..resume.checkpoint import BEST, read_checkpoint
+from ..run_files import CHECKPOINTS
 from .build import build_data, build_module, quiet
 from .module import SpikingModule
 
