@@ -1,5 +1,6 @@
 """The files in examples/ run as they are, and docs/EXTENDING.md shows them."""
 
+import math
 import re
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from app.config import components, load_config
 from app.config.components import SLOTS
 from app.errors import UserError
 from app.events import Batch
+from app.training.build import build_network
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -100,37 +102,35 @@ def test_the_page_shows_the_examples_as_they_are():
         assert code == (ROOT / name).read_text(), name
 
 
-CALLBACK = """
-from dataclasses import dataclass
-
-import lightning as L
-
-from app.callbacks.registered import CALLBACKS, CallbackSettings, RunParts
-from app.settings import setting
-
-
-class Noted(L.Callback):
-    def __init__(self, word, out):
-        self.word, self.out = word, out
-
-    def on_train_end(self, trainer, pl_module):
-        (self.out / "noted.txt").write_text(self.word)
-
-
-@CALLBACKS.register("noted")
-@dataclass(frozen=True)
-class NotedSettings(CallbackSettings):
-    noted_word: str = setting("done", "what is written")
-
-    def callback(self, run: RunParts) -> L.Callback:
-        return Noted(self.noted_word, run.out)
-"""
-
-
-def test_a_callback_of_one_s_own_is_added_by_name(tmp_path):
-    (tmp_path / "noted.py").write_text(CALLBACK)
-    run("plugins=[noted.py]", "callbacks=[noted]", "probes.noted_word=ready", "out=o", "trainer.max_epochs=1")
-    assert Path("o/noted.txt").read_text() == "ready"
-    with pytest.raises(UserError, match=r"probes\.noted_word is a setting of callbacks=noted; leave it out"):
-        load_config(["probes.noted_word=x"])
+def test_a_callback_of_one_s_own_is_added_by_name():
+    settings = ["callbacks=[weight_norm]", "probes.norm_every=2", "trainer.max_epochs=3"]
+    run(plugin("my_callback"), *settings, "out=o")
+    (line,) = Path("o/weight_norm.csv").read_text().splitlines()
+    assert line.startswith("2,")
+    with pytest.raises(UserError, match=r"probes\.norm_every is a setting of callbacks=weight_norm; leave it out"):
+        load_config(["probes.norm_every=2"])
     assert load_config(["probes.landscape_points=5"]).probes.landscape_points == 5, "every run has the standard ones"
+
+
+def test_a_surrogate_of_one_s_own_runs_compiled_and_is_its_equation():
+    chosen = ["rule=activation", "learning.surrogate=gaussian", "learning.surrogate_sigma=0.5"]
+    config = load_config([plugin("my_surrogate"), *chosen])
+    network = build_network(config)
+    assert network.choose_engine().name == "event_driven"
+    potential = torch.tensor([0.0, 0.5, 1.0, 1.5])
+    torch.testing.assert_close(network.rule.surrogate(potential, 1.0), torch.exp(-2 * (potential - 1) ** 2))
+    with pytest.raises(UserError, match=r"learning\.surrogate_sigma is a setting of learning\.surrogate=gaussian"):
+        load_config(["learning.surrogate_sigma=0.5"])
+
+
+def test_a_neuron_of_one_s_own_gives_the_constants_of_all_engines():
+    chosen = ["neuron.model=time_constants", "neuron.membrane_ms=10", "neuron.threshold=0.5"]
+    neuron = build_network(load_config([plugin("my_neuron"), *chosen])).neuron
+    assert (neuron.alpha_v, neuron.alpha_i) == pytest.approx((math.exp(-0.1), math.exp(-0.2)))
+    assert (neuron.threshold, neuron.reset) == (0.5, "both")
+    with pytest.raises(UserError, match=r"neuron\.alpha_v is a setting of neuron\.model=lif; leave it out"):
+        load_config([*chosen, "neuron.alpha_v=0.9"])
+    with pytest.raises(UserError, match=r"neuron\.membrane_ms is a setting of neuron\.model=time_constants"):
+        load_config(["neuron.membrane_ms=10"])
+    with pytest.raises(UserError, match=r"neuron\.model expects one of lif, time_constants, got .lof."):
+        load_config(["neuron.model=lof"])

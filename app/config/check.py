@@ -38,7 +38,7 @@ def complete(config: Config) -> Config:
         if name not in SLOTS["callbacks"].registry:
             raise UserError(f"callbacks={name} is unknown; known are {', '.join(SLOTS['callbacks'].registry)}")
     fill_names(fill_choices(config))
-    problems = (_rule_problems, _neuron_problems, _component_problems, _optim_problems, _augmentation_problems)
+    problems = (_rule_problems, _network_problems, _component_problems, _optim_problems, _augmentation_problems)
     for problem in chain.from_iterable(find(config) for find in (*problems, _trainer_problems, _tracking_problems)):
         raise UserError(problem)
     return config
@@ -140,18 +140,7 @@ def learns(rule: Any, loss: Any) -> bool:
     return from_spikes or (rule.learns_from_times and loss.has_timing_gradient)
 
 
-def _neuron_problems(config: Config) -> Iterator[str]:
-    neuron = config.neuron
-    missing = [name for name in ("beta_v", "beta_bias") if getattr(neuron, name) is None]
-    given = [name for name in ("beta_v", "beta_bias") if getattr(neuron, name) is not None]
-    given += ["beta_i"] if neuron.beta_i != keys()["neuron.beta_i"].default else []
-    if neuron.beta_auto and given:
-        yield (
-            f"neuron.{given[0]}={getattr(neuron, given[0])} has no effect with neuron.beta_auto=true; "
-            "use neuron.beta_auto=false"
-        )
-    if not neuron.beta_auto and missing:
-        yield f"neuron.{missing[0]} is needed with neuron.beta_auto=false: give a number, e.g. neuron.{missing[0]}=1"
+def _network_problems(config: Config) -> Iterator[str]:
     if config.init == "target_rate" and config.init_bias_center:
         yield (
             f"init_bias_center={config.init_bias_center:g} has no effect with init=target_rate, which fits the biases; "

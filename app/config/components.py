@@ -16,6 +16,7 @@ from ..data.tasks import TASKS
 from ..engines import AUTO, ENGINES
 from ..errors import UserError
 from ..losses import LOSSES
+from ..neuron.models import NEURONS
 from ..neuron.surrogate import SURROGATES
 from ..readout import READOUTS
 from ..registry import Registry
@@ -48,6 +49,7 @@ SLOTS = {
     slot.key: slot
     for slot in (
         Slot("task", "data", TASKS),
+        Slot("neuron.model", "neuron", NEURONS),
         Slot("rule", "learning", RULES),
         Slot("learning.surrogate", "learning", SURROGATES),
         Slot("loss", "objective", LOSSES),

@@ -1,6 +1,6 @@
 """The settings that every run has: key, type, default, meaning and range, each written once.
 
-The groups ``learning``, ``objective``, ``data`` and ``probes`` have those of the chosen components besides;
+The groups ``neuron``, ``learning``, ``objective``, ``data`` and ``probes`` have those of the chosen components besides;
 :mod:`app.config.schema` adds them.
 """
 
@@ -16,14 +16,9 @@ from .components import SLOTS, make
 
 @dataclass
 class NeuronConfig:
-    """The neuron model."""
+    """The neurons."""
 
-    alpha_v: float = key(0.99, "share of the membrane potential that is left after one step", ge=0, le=1)
-    alpha_i: float = key(0.99, "share of the synaptic current that is left after one step", ge=0, le=1)
-    beta_auto: bool = key(True, "choose the three betas so that one spike through weight 1 just reaches the threshold")
-    beta_i: float = key(1.0, "synaptic current per weighted input spike; with beta_auto=false", gt=0)
-    beta_v: float | None = key(None, "membrane potential per synaptic current; with beta_auto=false", gt=0)
-    beta_bias: float | None = key(None, "membrane potential per bias; with beta_auto=false", gt=0)
+    model: str = key("lif", "neuron model: what its constants are made from")
     threshold: float = key(1.0, "membrane potential at which a neuron fires", gt=0)
     reset: Literal["both", "potential", "subtract"] = key(
         "both", "what a spike resets: potential and current, the potential alone, or it takes the threshold from V"
@@ -154,7 +149,7 @@ class Config:
     checkpoint_every_s: float = key(
         60.0, "seconds between two checkpoints within an epoch, of which a killed run needs one; 0 = every step", ge=0
     )
-    neuron: NeuronConfig = field(default_factory=NeuronConfig)
+    neuron: Any = field(default_factory=NeuronConfig)
     learning: Any = field(default_factory=LearningConfig)
     objective: Any = field(default_factory=ObjectiveConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)

@@ -16,11 +16,17 @@ from ..errors import UserError
 from ..settings import BOUNDS, bounds_words
 from ..settings import setting as key
 from .components import SLOTS, Setting, Slot, chosen_names, owned_settings
-from .groups import Config, DataConfig, LearningConfig, ObjectiveConfig, ProbesConfig, value_of
+from .groups import Config, DataConfig, LearningConfig, NeuronConfig, ObjectiveConfig, ProbesConfig, value_of
 
 __all__ = ["Config", "Key", "config_type", "keys", "misplaced", "owners_text", "sections", "type_words", "value_of"]
 
-COMMON = {"learning": LearningConfig, "objective": ObjectiveConfig, "data": DataConfig, "probes": ProbesConfig}
+COMMON = {
+    "neuron": NeuronConfig,
+    "learning": LearningConfig,
+    "objective": ObjectiveConfig,
+    "data": DataConfig,
+    "probes": ProbesConfig,
+}
 """The groups that components add their settings to."""
 
 
@@ -156,7 +162,11 @@ def _default_field(owner: type, name: str) -> Any:
 def _group(name: str, common: type, owned: Mapping[str, Key]) -> type:
     """A group of keys: its common ones, then those of the components."""
     theirs = [k for k in owned.values() if k.name.startswith(f"{name}.")]
-    extra = []
+    extra = [
+        (one.name, Literal[SLOTS[f"{name}.{one.name}"].names], _default_field(common, one.name))  # type: ignore[misc]
+        for one in fields(common)
+        if f"{name}.{one.name}" in SLOTS
+    ]
     for k in theirs:
         last = k.name.rpartition(".")[2]
         extra.append((last, k.hint, key(k.default, k.meaning, True, None, **k.bounds)))

@@ -58,11 +58,8 @@ from .start import Start
 def build_neuron(config: Config) -> Neuron:
     """The neuron constants."""
     n = config.neuron
-    rest = (n.threshold, n.max_spikes_per_neuron, n.reset)
     with _naming("neuron"):
-        if n.beta_auto:
-            return Neuron.auto(n.alpha_v, n.alpha_i, config.time_steps, *rest)
-        return Neuron(n.alpha_v, n.alpha_i, n.beta_v, n.beta_i, n.beta_bias, *rest)
+        return config.component("neuron.model").neuron(config.time_steps, n.threshold, n.max_spikes_per_neuron, n.reset)
 
 
 @contextmanager
