@@ -10,59 +10,126 @@ __version__ = "0.1.0"
 environment.prepare()
 
 if TYPE_CHECKING:
+    from .callbacks.registered import CALLBACKS, CallbackSettings
+    from .data.tasks import TASKS, Task
+    from .engines import ENGINES, Engine
     from .events import SpikeEvents
     from .exchange import from_nir, to_nir
+    from .losses import LOSSES, Loss
     from .losses.count import count_loss
     from .losses.latency import latency_loss
+    from .losses.spike_cost import spike_cost
     from .losses.spike_train import spike_train_loss
     from .losses.targets import target_counts
     from .network import Network
     from .neuron.lif import Neuron, centre_bias
-    from .neuron.surrogate import Exponential, Rectangular, Surrogate
-    from .rules import Rule, activation, antlr, timing
+    from .neuron.models import NEURONS, NeuronModel
+    from .neuron.surrogate import (
+        SURROGATES,
+        Arctangent,
+        Exponential,
+        FastSigmoid,
+        Rectangular,
+        Sigmoid,
+        Surrogate,
+        Triangular,
+    )
+    from .readout import READOUTS
+    from .rules import RULES, Rule, activation, antlr, bptc, eventprop, hm2bp, lee, s4nn, timing, tssl_bp
+    from .settings import setting
     from .training.predictor import load
 
 _PLACES = {
+    "Arctangent": "neuron.surrogate",
+    "CALLBACKS": "callbacks.registered",
+    "CallbackSettings": "callbacks.registered",
+    "ENGINES": "engines",
+    "Engine": "engines",
     "Exponential": "neuron.surrogate",
+    "FastSigmoid": "neuron.surrogate",
+    "LOSSES": "losses",
+    "Loss": "losses",
+    "NEURONS": "neuron.models",
     "Network": "network",
     "Neuron": "neuron.lif",
+    "NeuronModel": "neuron.models",
+    "READOUTS": "readout",
+    "RULES": "rules",
     "Rectangular": "neuron.surrogate",
     "Rule": "rules",
+    "SURROGATES": "neuron.surrogate",
+    "Sigmoid": "neuron.surrogate",
     "SpikeEvents": "events",
     "Surrogate": "neuron.surrogate",
+    "TASKS": "data.tasks",
+    "Task": "data.tasks",
+    "Triangular": "neuron.surrogate",
     "activation": "rules",
     "antlr": "rules",
+    "bptc": "rules",
     "centre_bias": "neuron.lif",
     "count_loss": "losses.count",
+    "eventprop": "rules",
     "from_nir": "exchange",
+    "hm2bp": "rules",
     "latency_loss": "losses.latency",
+    "lee": "rules",
     "load": "training.predictor",
+    "s4nn": "rules",
+    "setting": "settings",
+    "spike_cost": "losses.spike_cost",
     "spike_train_loss": "losses.spike_train",
     "target_counts": "losses.targets",
     "timing": "rules",
     "to_nir": "exchange",
+    "tssl_bp": "rules",
 }
 """Where the names for a notebook come from; each is imported when it is first asked for."""
 
 __all__ = [
+    "CALLBACKS",
+    "ENGINES",
+    "LOSSES",
+    "NEURONS",
+    "READOUTS",
+    "RULES",
+    "SURROGATES",
+    "TASKS",
+    "Arctangent",
+    "CallbackSettings",
+    "Engine",
     "Exponential",
+    "FastSigmoid",
+    "Loss",
     "Network",
     "Neuron",
+    "NeuronModel",
     "Rectangular",
     "Rule",
+    "Sigmoid",
     "SpikeEvents",
     "Surrogate",
+    "Task",
+    "Triangular",
     "activation",
     "antlr",
+    "bptc",
     "centre_bias",
     "count_loss",
+    "eventprop",
     "from_nir",
+    "hm2bp",
     "latency_loss",
+    "lee",
     "load",
+    "s4nn",
+    "setting",
+    "spike_cost",
     "spike_train_loss",
     "target_counts",
     "timing",
     "to_nir",
+    "tssl_bp",
 ]
 
 

@@ -68,7 +68,7 @@ Python: Lightning's loop and hooks, autograd, the loader, metrics and logging.
 
 ## How the engine works
 
-`app/kernels/numba_cpu.py` runs a sample through all layers in one task, 64 neurons at a time, whose states stay in
+The kernels in `app/kernels/` run a sample through all layers in one task, 64 neurons at a time, whose states stay in
 machine registers. Input spikes are event lists: the forward pass reads a row of weights per event, the backward pass
 adds a row of gradients per event. Where more than half of all inputs fire in a tile of four steps, the tile goes
 through all inputs at once, with the same bits. The membrane potential is not stored; the backward task of 64 neurons

@@ -27,3 +27,28 @@ def test_snippets_run(code, tmp_path, monkeypatch):
 def test_links_lead_somewhere(page):
     for target in LINK.findall(page.read_text()):
         assert target.startswith(("http", "mailto:")) or (page.parent / target).exists(), target
+
+
+CODE = [path for folder in ("app", "benchmarks", "reliability") for path in sorted((ROOT / folder).rglob("*.py"))]
+FOLDERS = "app|benchmarks|configs|docs|examples|reliability|tests"
+
+
+@pytest.mark.parametrize("page", [*PAGES, *CODE], ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_that_is_named_exists(page):
+    """Paths in backticks, and modules that docstrings refer to."""
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(rf"`((?:{FOLDERS})/[\w/.-]*)`", text)
+    assert not [name for name in named if not (ROOT / name).exists()]
+    modules = re.findall(r":(?:mod|class|func|data|meth|attr):`~?(app(?:\.\w+)+)`", text)
+    assert not [name for name in modules if not _is_known(name)]
+
+
+def _is_known(name):
+    """Whether a dotted name is a module, or something in one."""
+    parts = name.split(".")
+    for k in range(len(parts), 1, -1):
+        place = ROOT.joinpath(*parts[:k])
+        for path in (place.with_suffix(".py"), place / "__init__.py"):
+            if path.is_file():
+                return k == len(parts) or re.search(rf"\b{parts[k]}\b", path.read_text()) is not None
+    return False

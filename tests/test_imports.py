@@ -16,6 +16,7 @@ LAYERS = [
         "app.events",
         "app.files",
         "app.lock",
+        "app.names",
         "app.registry",
         "app.run_files",
         "app.seeds",

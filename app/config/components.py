@@ -16,6 +16,7 @@ from ..data.tasks import TASKS
 from ..engines import AUTO, ENGINES
 from ..errors import UserError
 from ..losses import LOSSES
+from ..names import share_names
 from ..neuron.models import NEURONS
 from ..neuron.surrogate import SURROGATES
 from ..readout import READOUTS
@@ -115,6 +116,7 @@ def load_plugins(plugins: Iterable[str]) -> None:
     Raises:
         UserError: there is no such file or module, or importing it fails.
     """
+    share_names()
     for plugin in plugins:
         path = Path(plugin).expanduser()
         where = path.resolve() if plugin.endswith(".py") else plugin
