@@ -67,6 +67,25 @@ class LayerActivity:
         steps_T1 = torch.arange(len(self.totals_TB), device=step_B.device)[:, None]
         return (self.totals_TB * (steps_T1 <= step_B)).sum(0)
 
+    def until(self, step: Tensor) -> LayerActivity:
+        """The activity up to and including a step, the same of all samples; later steps count as silent.
+
+        Args:
+            step: a whole number, 0-d; nothing waits for the device that it is on.
+        """
+        if isinstance(self.spikes, SpikeWords):
+            words_BTP = self.spikes.words_BTP.copy()
+            words_BTP[:, int(step) + 1 :] = 0
+            cut = SpikeWords(words_BTP, self.spikes.shape, self.spikes.lane_N)
+            counts_BN = cut.to_dense().flatten(2).sum(0).int()
+        else:
+            spikes_TBN = self.dense_spikes()
+            steps_T = torch.arange(len(spikes_TBN), device=spikes_TBN.device)
+            cut = spikes_TBN * (steps_T <= step).view(-1, *[1] * (spikes_TBN.dim() - 1))
+            counts_BN = cut.flatten(2).sum(0).int()
+        steps_T1 = torch.arange(len(self.totals_TB), device=self.totals_TB.device)[:, None]
+        return LayerActivity(counts_BN, self.totals_TB * (steps_T1 <= step), cut)
+
     def dense_spikes(self) -> Tensor:
         """All spikes as a dense tensor [T, B, *N]."""
         if isinstance(self.spikes, SpikeWords):

@@ -37,18 +37,22 @@ class SpikeMetrics(Metric):
     - ``time_to_first_spike_steps``: step of the first output spike, T where there is none;
     - ``layerL/silent_share``: share of (sample, neuron) pairs without a spike;
     - ``layerL/dead_share``: share of neurons without a spike in any sample;
-    - ``layerL/saturated_share``: share of (sample, neuron) pairs with a spike in more than half of the steps.
+    - ``layerL/saturated_share``: share of (sample, neuron) pairs with a spike in more than half of the steps;
+    - ``window_steps``: steps that a sample was counted in, only with ``shortens``; predictions by spike count and all
+      numbers of spikes are those of this window.
 
     Args:
         layer_sizes: neurons of each spiking layer, first to last.
         classes: C, or 0 in a task without labels (no accuracies then).
         readouts: the predictions that are counted, by name; those that are registered by default.
+        shortens: whether the outputs have a shortened window (:meth:`app.network.NetworkOutput.until_fired`).
     """
 
     full_state_update = False
     loss: Tensor
     samples: Tensor
     decision_steps: Tensor
+    window_steps: Tensor
     spikes_L: Tensor
     decision_spikes_L: Tensor
     silent_L: Tensor
@@ -56,14 +60,20 @@ class SpikeMetrics(Metric):
     support_C: Tensor
 
     def __init__(
-        self, layer_sizes: list[int], classes: int, readouts: Mapping[str, Readout] | None = None, **options: Any
+        self,
+        layer_sizes: list[int],
+        classes: int,
+        readouts: Mapping[str, Readout] | None = None,
+        shortens: bool = False,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self.layer_sizes, self.classes = layer_sizes, classes
         self.readouts = dict(READOUTS if readouts is None else readouts)
         self._remembered: list[tuple[NetworkOutput, Tensor, Tensor]] = []
         self.add_state("loss", torch.zeros((), dtype=torch.float64), "sum")
-        for name in ("samples", "decision_steps"):
+        self.shortens = shortens
+        for name in ("samples", "decision_steps", *(["window_steps"] if shortens else [])):
             self.add_state(name, torch.zeros((), dtype=torch.int64), "sum")
         for name in ("spikes_L", "decision_spikes_L", "silent_L", "saturated_L"):
             self.add_state(name, torch.zeros(len(layer_sizes), dtype=torch.int64), "sum")
@@ -88,6 +98,8 @@ class SpikeMetrics(Metric):
             self.loss += loss_sum
         self.samples += len(label_B)
         self.decision_steps += decision_B.sum()
+        if self.shortens and output.window_B is not None:
+            self.window_steps += output.window_B.sum()
         for k, activity in enumerate(output.layers):
             fired_BN = activity.counts_BN > 0
             self.spikes_L[k] += activity.totals_TB.sum()
@@ -119,7 +131,7 @@ class SpikeMetrics(Metric):
             loss: the batch's mean loss, a scalar.
         """
         layers = [replace(activity, spikes=None) for activity in output.layers]
-        lean = NetworkOutput(output.spikes_TBN.detach(), output.times_TBN.detach(), layers)
+        lean = NetworkOutput(output.spikes_TBN.detach(), output.times_TBN.detach(), layers, None, output.window_B)
         self._remembered.append((lean, label_B, loss.double() * len(label_B)))
         if len(self._remembered) == TOGETHER:
             self.catch_up()
@@ -167,6 +179,7 @@ class SpikeMetrics(Metric):
             "spikes_per_sample": self.spikes_L.sum() / n,
             "decision_spikes": self.decision_spikes_L.sum() / n,
             "time_to_first_spike_steps": self.decision_steps / n,
+            **({"window_steps": self.window_steps / n} if self.shortens else {}),
         }
         for k, size in enumerate(self.layer_sizes):
             values[f"layer{k + 1}/spikes_per_sample"] = self.spikes_L[k] / n
@@ -194,4 +207,5 @@ def joined(outputs: Sequence[NetworkOutput]) -> NetworkOutput:
         for batches in zip(*(output.layers for output in outputs), strict=True)
     ]
     spikes_TBN, times_TBN = (torch.cat([output[channel] for output in outputs], 1) for channel in (0, 1))
-    return NetworkOutput(spikes_TBN, times_TBN, layers)
+    windows = [output.window_B for output in outputs if output.window_B is not None]
+    return NetworkOutput(spikes_TBN, times_TBN, layers, None, torch.cat(windows) if windows else None)

@@ -127,6 +127,11 @@ def _rule_problems(config: Config) -> Iterator[str]:
             f"loss={config.loss} with rule={config.rule} learns nothing: the {config.loss} loss has no {missing} "
             f"gradient; use loss={' or loss='.join(usable)}"
         )
+    if config.learning.silent_window == "until_fired" and config.loss != "latency":
+        yield (
+            f"learning.silent_window=until_fired belongs to loss=latency, which alone shortens the window; use "
+            f"learning.silent_window=whole with loss={config.loss}"
+        )
     if config.objective.spike_cost and not rule.learns_from_spikes:
         yield (
             f"objective.spike_cost={config.objective.spike_cost:g} has no effect on a rule without an activation-based "

@@ -30,6 +30,12 @@ class NeuronConfig:
 class LearningConfig:
     """Credit assignment."""
 
+    silent_window: Literal["whole", "until_fired"] = key(
+        "whole",
+        "where silent neurons and spikes are counted: in the whole window, or, with loss=latency, until all output "
+        "neurons of the batch have fired, as the paper's code does",
+    )
+
 
 @dataclass
 class ObjectiveConfig:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..activity import LayerActivity
 from ..events import SpikeEvents
+from ..readout import first_spike_steps
 from ..registry import Registry
 
 if TYPE_CHECKING:
@@ -28,12 +29,26 @@ class NetworkOutput(NamedTuple):
         decision_BL: spikes of every layer up to and including the step of the sample's first output spike (all of them
             where no output neuron fires), float [B, L]. Differentiable in the number of spikes, not in the step. None
             once only the numbers are needed.
+        window_B: steps of each sample's window that count, where that was shortened (:meth:`until_fired`), int64 [B].
     """
 
     spikes_TBN: Tensor
     times_TBN: Tensor
     layers: list[LayerActivity]
     decision_BL: Tensor | None = None
+    window_B: Tensor | None = None
+
+    def until_fired(self) -> NetworkOutput:
+        """The batch as if it had been stopped when all its output neurons had fired, as Kim et al.'s code does.
+
+        What is counted - the activity of the layers - ends with the step at which the last output neuron of the last
+        sample fires first; where one never does, it is that of the whole window. Both channels stay whole.
+        """
+        steps = len(self.spikes_TBN)
+        last = first_spike_steps(self.spikes_TBN.detach()).max().clamp(max=steps - 1)
+        layers = [activity.until(last) for activity in self.layers]
+        window_B = (last + 1).long().expand(self.spikes_TBN.shape[1])
+        return self._replace(layers=layers, window_B=window_B)
 
 
 class Engine(Protocol):

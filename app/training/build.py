@@ -102,7 +102,8 @@ def build_module(config: Config) -> SpikingModule:
     network = build_network(config)
     classes = network.spiking[-1].shape[0] if config.has_labels else 0
     penalties = (network.rule.silent_penalty, config.objective.spike_cost)
-    module = SpikingModule(network, config.component("loss"), how, *penalties, classes, to_dict(config))
+    until_fired = config.learning.silent_window == "until_fired"
+    module = SpikingModule(network, config.component("loss"), how, *penalties, classes, to_dict(config), until_fired)
     if config.trainer.precision == "64-true":
         module.double()  # Lightning would do it after the weights of a checkpoint were put in, rounded to 32 bits
     return _without_empty_hooks(module, L.LightningModule)

@@ -53,6 +53,8 @@ class SpikingModule(L.LightningModule):
         silent_penalty: coefficient of the penalty that revives silent neurons (timing rule), 0 for none.
         spike_cost: what each decision spike of a hidden layer adds to the loss, 0 for none.
         classes: number of classes, 0 in a task without labels.
+        until_fired: count silent neurons, spikes and predictions by spike count until all output neurons of a batch
+            fired, as Kim et al.'s code does.
         config: the resolved configuration as plain containers, stored in every checkpoint.
 
     Attributes:
@@ -68,21 +70,23 @@ class SpikingModule(L.LightningModule):
         spike_cost: float = 0.0,
         classes: int = 0,
         config: dict[str, Any] | None = None,
+        until_fired: bool = False,
     ) -> None:
         super().__init__()
         self.network, self.objective, self.optimisation = network, objective, optimisation
         self.silent_penalty, self.spike_cost = silent_penalty, spike_cost
-        self.config = config or {}
+        self.config, self.until_fired = config or {}, until_fired
         self.stops_at_decision = False
         self.watch = Watch(network)
         sizes = [math.prod(layer.shape) for layer in network.spiking]
-        self.train_metrics = SpikeMetrics(sizes, classes)
-        self.val_metrics = SpikeMetrics(sizes, classes)
-        self.test_metrics = SpikeMetrics(sizes, classes)
+        self.train_metrics = SpikeMetrics(sizes, classes, shortens=until_fired)
+        self.val_metrics = SpikeMetrics(sizes, classes, shortens=until_fired)
+        self.test_metrics = SpikeMetrics(sizes, classes, shortens=until_fired)
 
     def forward(self, batch: Batch) -> NetworkOutput:
-        """The network's output for a batch."""
-        return self.network(batch.events)
+        """The network's output for a batch, counted in the window that counts."""
+        output = self.network(batch.events)
+        return output.until_fired() if self.until_fired else output
 
     def loss(self, output: NetworkOutput, batch: Batch) -> Tensor:
         """The objective, without penalties."""
@@ -172,7 +176,7 @@ class SpikingModule(L.LightningModule):
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the test metrics."""
-        output = self.network(batch.events, self.stops_at_decision)
+        output = self.network(batch.events, True) if self.stops_at_decision else self(batch)
         self._measure(self.test_metrics, output, batch)
 
     def _measure(self, metrics: SpikeMetrics, output: NetworkOutput, batch: Batch) -> None:
