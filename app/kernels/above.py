@@ -181,7 +181,7 @@ def _add_all_rows(cells, map_CU, at, stride, panel_LT, lanes_N, number, weights,
         _add_rows(1, map_CU, at + c * stride, stride, panel_LT, lanes_N, number, weights, weights_N, row + c)
 
 
-@kernel()
+@kernel(allocates=True)
 def lines(steps):
     """Where the steps of a block begin."""
     found = np.empty(steps, np.int64)
@@ -190,7 +190,7 @@ def lines(steps):
     return found
 
 
-@kernel()
+@kernel(allocates=True)
 def pull(upper_BQUL, b, live, stack, k, map_CU):
     """δS of all cells below the fully connected layer k, into a map of zeros."""
     layer, blocks, stride = stack.wiring.layers[k], upper_BQUL.shape[1], upper_BQUL.shape[2] * LANES
@@ -214,7 +214,7 @@ def pull(upper_BQUL, b, live, stack, k, map_CU):
 # --- from an image to the image below ---------------------------------------------------------------------------------
 
 
-@kernel()
+@kernel(allocates=True)
 def push(drive_TL, live, f, g, stack, k, panel_LT, steps_T, map_CU):
     """Add what block (f, g) of the convolutional layer k contributes to δS of the cells below.
 

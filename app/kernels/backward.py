@@ -230,14 +230,14 @@ class Kernels(NamedTuple):
     images: Callable[..., Any]
 
 
-@kernel()
+@kernel(allocates=True)
 def _flow(live, wiring, k):
     """Room for where the errors of layer k's cells go; empty without maximum pooling."""
     needed = k > 0 and wiring.layers[k].has_max
     return np.empty((live, wiring.layers[k - 1].blocks) if needed else (0, 0), np.uint64)
 
 
-@kernel()
+@kernel(allocates=True)
 def _places(wiring, k, width):
     """Where the row of each lane of layer k begins in the map of layer k + 1's cells; behind all cells for none."""
     over = wiring.layers[k + 1]
@@ -276,7 +276,7 @@ def backward_kernels(
     skips = skips and not later
     of_this_rule = (key, str((sorted(asks_for), through_reset, skips)))
 
-    @kernel(*of_this_rule)
+    @kernel(*of_this_rule, allocates=True)
     def scratch_of(steps, rows, max_spikes):
         """Memory for samples of so many steps and blocks of so many rows."""
         columns = -(-steps // LANES) * LANES
@@ -408,7 +408,7 @@ def backward_kernels(
                 t, live, drive, starts_T1, rows_E, heights_E, crowded, gradient_RL, gradient_at, spikes_R4, drives_4L
             )
 
-    @kernel(*of_this_rule)
+    @kernel(*of_this_rule, allocates=True)
     def backward(
         counter,
         tasks,
@@ -500,7 +500,7 @@ def backward_kernels(
             store(found.bias_GPL, (g * blocks + p) * LANES, load(bias_L, 0))
             task = claim(counter)
 
-    @kernel(*of_this_rule)
+    @kernel(*of_this_rule, allocates=True)
     def backward_images(
         counter,
         tasks,

@@ -63,7 +63,7 @@ class _Scratch(NamedTuple):
     drives_4L: Any
 
 
-@kernel()
+@kernel(allocates=True)
 def _run_layer(first_step, last_step, heard, k, stack, constants, limited, states, words_TP, totals_T):
     """Run all blocks of a layer for one sample."""
     layer = stack.wiring.layers[k]
@@ -117,7 +117,7 @@ def _write_channels(b, block, words_BTP, spikes_TBN, times_TBN):
             times_TBN[t, b, n] = t if spike else 0
 
 
-@kernel()
+@kernel(allocates=True)
 def forward(
     counter,
     tasks,

@@ -79,7 +79,7 @@ class Record(NamedTuple):
     valid_B: NDArray
 
 
-@kernel(forceinline=True)
+@kernel(forceinline=True, allocates=True)
 def aligned(count):
     """Scratch memory of ``count`` floats that starts where a cache line does."""
     raw = np.empty(count + 16, np.float32)
