@@ -27,6 +27,7 @@ from .lanes import (
     store,
     total,
     transpose,
+    transpose_rows,
 )
 from .layout import TILE, aligned
 
@@ -138,11 +139,11 @@ def times_of_block(b, n0, live, words_TP, block, stack, depth, times_TBN, shift_
 
 
 @kernel(forceinline=True)
-def _panel(source_TL, first, lines_T, panel_LT, own):
+def _panel(source_TL, first, panel_LT, own):
     """64 steps of a block with time contiguous; returns the lanes that are not all 0."""
     for t in range(0, LANES, SQUARE):
         for j in range(0, LANES, SQUARE):
-            transpose(source_TL, lines_T, t, first + j, panel_LT, own + j * LANES + t, LANES)
+            transpose(source_TL, first + t * LANES + j, LANES, panel_LT, own + j * LANES + t, LANES)
     busy = np.uint64(0)
     for j in range(LANES):
         if ~zero(load(panel_LT, own + j * LANES)) != 0:
@@ -182,26 +183,17 @@ def _add_all_rows(cells, map_CU, at, stride, panel_LT, lanes_N, number, weights,
 
 
 @kernel(allocates=True)
-def lines(steps):
-    """Where the steps of a block begin."""
-    found = np.empty(steps, np.int64)
-    for t in range(steps):
-        found[t] = t * LANES
-    return found
-
-
-@kernel(allocates=True)
 def pull(upper_BQUL, b, live, stack, k, map_CU):
     """δS of all cells below the fully connected layer k, into a map of zeros."""
     layer, blocks, stride = stack.wiring.layers[k], upper_BQUL.shape[1], upper_BQUL.shape[2] * LANES
     upper, rows, width = upper_BQUL.reshape(-1), layer.rows, map_CU.shape[1]
-    panels_KT, steps_T = aligned(blocks * LANES * LANES), lines(LANES)
+    panels_KT = aligned(blocks * LANES * LANES)
     lanes_N, weights_N = np.empty(blocks * LANES, np.int64), np.empty(blocks * LANES, np.int64)
     target = map_CU.reshape(-1)
     for t in range(0, live, LANES):
         number = 0
         for q in range(blocks):
-            busy = _panel(upper, (b * blocks + q) * stride + t * LANES, steps_T, panels_KT, q * LANES * LANES)
+            busy = _panel(upper, (b * blocks + q) * stride + t * LANES, panels_KT, q * LANES * LANES)
             while busy != 0:
                 lanes_N[number] = q * LANES + lowest(busy)
                 weights_N[number] = layer.weights + q * rows * LANES + lowest(busy)
@@ -215,7 +207,7 @@ def pull(upper_BQUL, b, live, stack, k, map_CU):
 
 
 @kernel(allocates=True)
-def push(drive_TL, live, f, g, stack, k, panel_LT, steps_T, map_CU):
+def push(drive_TL, live, f, g, stack, k, panel_LT, map_CU):
     """Add what block (f, g) of the convolutional layer k contributes to δS of the cells below.
 
     Args:
@@ -229,7 +221,7 @@ def push(drive_TL, live, f, g, stack, k, panel_LT, steps_T, map_CU):
     weights, all_weights = layer.weights + g * layer.rows * LANES, stack.weights
     mine = min(LANES, layer.planes - g * LANES)
     for t in range(0, live, LANES):
-        busy = _panel(drive_TL, t * LANES, steps_T, panel_LT, 0)
+        busy = _panel(drive_TL, t * LANES, panel_LT, 0)
         if busy == 0:
             continue
         for j in range(layer.patch_rows * patch_columns):
@@ -307,7 +299,7 @@ def spikes_to_block(map_CU, live, places_N, p, flow_TP, share, errors_TL, busy_T
     values, found = map_CU.reshape(-1), False
     for t in range(0, live, SQUARE):
         for j in range(0, LANES, SQUARE):
-            transpose(values, places_N, p * LANES + j, t, errors_TL, t * LANES + j, LANES)
+            transpose_rows(values, places_N, p * LANES + j, t, errors_TL, t * LANES + j, LANES)
     for t in range(live):
         error = load(errors_TL, t * LANES) * share
         if len(flow_TP):
