@@ -45,41 +45,34 @@ def zero(values):
 
 
 @kernel(forceinline=True)
-def spikes_above(blocks, at, stride, upper, weights_KL, errors_TL, own):
-    """δS = Σ_k w_k β_I δI_k over the neurons k of the layer above, for TILE steps; False when none has an error.
+def add_errors_above(at, upper, weights_KL, first_weight, errors_TL, own):
+    """Add Σ_k w_k β_I δI_k over a block of neurons k of the layer above to δS of TILE steps; whether any is not 0.
 
     Args:
-        blocks: how many blocks of neurons the layer above has.
-        at, stride: where the steps begin in ``upper``, and how far apart its blocks are.
-        errors_TL, own: where the result goes.
+        at: where the steps begin in ``upper``.
+        first_weight: where the weights of the block begin in ``weights_KL``.
+        own: where the steps begin in ``errors_TL``.
     """
-    found, nothing = False, spread(np.float32(0))
-    store(errors_TL, own, nothing)
-    store(errors_TL, own + LANES, nothing)
-    store(errors_TL, own + 2 * LANES, nothing)
-    store(errors_TL, own + 3 * LANES, nothing)
-    for q in range(blocks):
-        start = at + q * stride
-        silent = zero(load(upper, start)) & zero(load(upper, start + LANES))
-        silent &= zero(load(upper, start + 2 * LANES)) & zero(load(upper, start + 3 * LANES))
-        rest = ~silent
-        if rest == 0:
-            continue
-        found = True
-        first, second, third, fourth = nothing, nothing, nothing, nothing
-        while rest != 0:
-            j = lowest(rest)
-            rest &= rest - np.uint64(1)
-            weights, one = load(weights_KL, (q * LANES + j) * LANES), start + j
-            first, second = fused(weights, fetch(upper, one), first), fused(weights, fetch(upper, one + LANES), second)
-            third = fused(weights, fetch(upper, one + 2 * LANES), third)
-            fourth = fused(weights, fetch(upper, one + 3 * LANES), fourth)
-        # sums of sums: one over hundreds of neurons loses digits
-        store(errors_TL, own, load(errors_TL, own) + first)
-        store(errors_TL, own + LANES, load(errors_TL, own + LANES) + second)
-        store(errors_TL, own + 2 * LANES, load(errors_TL, own + 2 * LANES) + third)
-        store(errors_TL, own + 3 * LANES, load(errors_TL, own + 3 * LANES) + fourth)
-    return found
+    silent = zero(load(upper, at)) & zero(load(upper, at + LANES))
+    silent &= zero(load(upper, at + 2 * LANES)) & zero(load(upper, at + 3 * LANES))
+    rest = ~silent
+    if rest == 0:
+        return False
+    first = spread(np.float32(0))
+    second, third, fourth = first, first, first
+    while rest != 0:
+        j = lowest(rest)
+        rest &= rest - np.uint64(1)
+        weights, one = load(weights_KL, first_weight + j * LANES), at + j
+        first, second = fused(weights, fetch(upper, one), first), fused(weights, fetch(upper, one + LANES), second)
+        third = fused(weights, fetch(upper, one + 2 * LANES), third)
+        fourth = fused(weights, fetch(upper, one + 3 * LANES), fourth)
+    # sums of sums: one over hundreds of neurons loses digits
+    store(errors_TL, own, load(errors_TL, own) + first)
+    store(errors_TL, own + LANES, load(errors_TL, own + LANES) + second)
+    store(errors_TL, own + 2 * LANES, load(errors_TL, own + 2 * LANES) + third)
+    store(errors_TL, own + 3 * LANES, load(errors_TL, own + 3 * LANES) + fourth)
+    return True
 
 
 @kernel(forceinline=True)
@@ -96,10 +89,13 @@ def errors_from_above(b, p, live, stack, depth, upper_BQUL, weights_KL, errors_T
     """δS of block p of a fully connected layer behind which there is another one."""
     blocks, stride = upper_BQUL.shape[1], upper_BQUL.shape[2] * LANES
     upper, start = upper_BQUL.reshape(-1), b * blocks * stride
-    for t in range(0, live, TILE):
-        busy = spikes_above(blocks, start + t * LANES, stride, upper, weights_KL, errors_TL, t * LANES)
-        for i in range(TILE):
-            busy_T[t + i] = busy
+    errors_TL[: -(-live // TILE) * TILE * LANES] = 0
+    busy_T[: -(-live // TILE) * TILE] = False
+    for q in range(blocks):  # the weights of one block after the other stay in the fastest cache
+        for t in range(0, live, TILE):
+            at, weights = start + q * stride + t * LANES, q * LANES * LANES
+            if add_errors_above(at, upper, weights_KL, weights, errors_TL, t * LANES):
+                busy_T[t : t + TILE] = True
 
 
 @kernel()
