@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from typing import Any
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -37,20 +37,55 @@ CONSTANTS = {
 """Quantities that are constants of the neuron, as :class:`app.kernels.layout.Constants` has them."""
 
 
+class Compiled(NamedTuple):
+    """A rule for this engine.
+
+    Args:
+        obstacle: why it cannot be compiled; None when it can.
+        structure: what its kernels depend on; None when there is an obstacle.
+        settings: of the rule and of its surrogate, as its kernels take them; never empty.
+    """
+
+    obstacle: str | None
+    structure: Structure | None
+    settings: tuple[tuple[np.float32, ...], ...]
+
+
 def backward(rule: Rule) -> Kernels:
     """The kernels (:func:`app.kernels.backward.backward_kernels`) of a rule for which there is no :func:`obstacle`."""
-    return _backward(structure(rule))
+    return _backward(_known(rule).structure)
 
 
 def obstacle(rule: Rule) -> str | None:
     """Why a rule cannot be compiled; None when it can."""
-    return rule_structure.obstacle(rule) or _obstacle(structure(rule))
+    return _known(rule).obstacle
 
 
-def settings(rule: Rule) -> tuple[tuple[np.float32, ...], tuple[np.float32, ...]]:
-    """The settings of a rule and of its surrogate, as its kernel takes them; never empty."""
-    of_rule, of_surrogate = rule_structure.settings(rule)
-    return tuple(map(np.float32, of_rule)), tuple(map(np.float32, of_surrogate))
+def settings(rule: Rule) -> tuple[tuple[np.float32, ...], ...]:
+    """The settings of a rule and of its surrogate, as its kernels take them; never empty."""
+    return _known(rule).settings
+
+
+def _known(rule: Rule) -> Compiled:
+    """What is known of a rule; that of frozen dataclasses, which cannot change, is remembered: it is asked for in every
+    step."""
+    parameters = getattr(type(rule), "__dataclass_params__", None)
+    surrogate = getattr(type(getattr(rule, "surrogate", None)), "__dataclass_params__", parameters)
+    if parameters and surrogate and parameters.frozen and surrogate.frozen:
+        return _remembered(rule)
+    return _compile(rule)
+
+
+def _compile(rule: Rule) -> Compiled:
+    if found := rule_structure.obstacle(rule):
+        return Compiled(found, None, ())
+    known = structure(rule)
+    if found := _obstacle(known):
+        return Compiled(found, None, ())
+    return Compiled(None, known, tuple(tuple(map(np.float32, part)) for part in rule_structure.settings(rule)))
+
+
+_remembered = lru_cache(64)(_compile)
 
 
 @cache

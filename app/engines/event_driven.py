@@ -134,7 +134,6 @@ def _forward(
     layers, wiring = wire(events.shape, plans)
     stack = _stack(layers, wiring, arrays, [bias.detach().numpy() for bias in biases], neuron)
     steps, samples, outputs = events.time_steps, events.batch_size, len(weights[-1])
-    events.check_offsets()
     record = _empty_record(wiring, samples, steps)
     spikes_TBN, times_TBN = np.empty((2, steps, samples, outputs), np.float32)
     given = [t.contiguous().numpy() for t in (events.steps_E, events.neurons_E, events.offsets_B1)]
@@ -280,11 +279,12 @@ class EventDriven:
         last = network.layers[-1] if network.layers else None
         if not (type(last) is SpikingLayer and type(last.synapses) is Dense):
             return "it does not end with a fully connected layer"
-        for parameter in network.parameters():
-            if parameter.dtype != torch.float32:
-                return f"its weights are {str(parameter.dtype).removeprefix('torch.')} instead of float32"
-            if not parameter.is_cpu:
-                return f"it is on {parameter.device}, not on the CPU"
+        for layer in network.spiking:
+            for parameter in (layer.weight, layer.bias):
+                if parameter.dtype != torch.float32:
+                    return f"its weights are {str(parameter.dtype).removeprefix('torch.')} instead of float32"
+                if not parameter.is_cpu:
+                    return f"it is on {parameter.device}, not on the CPU"
         return compiled_rule.obstacle(network.rule)
 
     def _input_obstacle(self, spikes: SpikeEvents | Tensor) -> str | None:

@@ -27,6 +27,7 @@ from .lanes import (
     store,
     total,
     transpose,
+    transpose_rows,
 )
 from .layout import TILE, aligned
 
@@ -44,41 +45,34 @@ def zero(values):
 
 
 @kernel(forceinline=True)
-def spikes_above(blocks, at, stride, upper, weights_KL, errors_TL, own):
-    """δS = Σ_k w_k β_I δI_k over the neurons k of the layer above, for TILE steps; False when none has an error.
+def add_errors_above(at, upper, weights_KL, first_weight, errors_TL, own):
+    """Add Σ_k w_k β_I δI_k over a block of neurons k of the layer above to δS of TILE steps; whether any is not 0.
 
     Args:
-        blocks: how many blocks of neurons the layer above has.
-        at, stride: where the steps begin in ``upper``, and how far apart its blocks are.
-        errors_TL, own: where the result goes.
+        at: where the steps begin in ``upper``.
+        first_weight: where the weights of the block begin in ``weights_KL``.
+        own: where the steps begin in ``errors_TL``.
     """
-    found, nothing = False, spread(np.float32(0))
-    store(errors_TL, own, nothing)
-    store(errors_TL, own + LANES, nothing)
-    store(errors_TL, own + 2 * LANES, nothing)
-    store(errors_TL, own + 3 * LANES, nothing)
-    for q in range(blocks):
-        start = at + q * stride
-        silent = zero(load(upper, start)) & zero(load(upper, start + LANES))
-        silent &= zero(load(upper, start + 2 * LANES)) & zero(load(upper, start + 3 * LANES))
-        rest = ~silent
-        if rest == 0:
-            continue
-        found = True
-        first, second, third, fourth = nothing, nothing, nothing, nothing
-        while rest != 0:
-            j = lowest(rest)
-            rest &= rest - np.uint64(1)
-            weights, one = load(weights_KL, (q * LANES + j) * LANES), start + j
-            first, second = fused(weights, fetch(upper, one), first), fused(weights, fetch(upper, one + LANES), second)
-            third = fused(weights, fetch(upper, one + 2 * LANES), third)
-            fourth = fused(weights, fetch(upper, one + 3 * LANES), fourth)
-        # sums of sums: one over hundreds of neurons loses digits
-        store(errors_TL, own, load(errors_TL, own) + first)
-        store(errors_TL, own + LANES, load(errors_TL, own + LANES) + second)
-        store(errors_TL, own + 2 * LANES, load(errors_TL, own + 2 * LANES) + third)
-        store(errors_TL, own + 3 * LANES, load(errors_TL, own + 3 * LANES) + fourth)
-    return found
+    silent = zero(load(upper, at)) & zero(load(upper, at + LANES))
+    silent &= zero(load(upper, at + 2 * LANES)) & zero(load(upper, at + 3 * LANES))
+    rest = ~silent
+    if rest == 0:
+        return False
+    first = spread(np.float32(0))
+    second, third, fourth = first, first, first
+    while rest != 0:
+        j = lowest(rest)
+        rest &= rest - np.uint64(1)
+        weights, one = load(weights_KL, first_weight + j * LANES), at + j
+        first, second = fused(weights, fetch(upper, one), first), fused(weights, fetch(upper, one + LANES), second)
+        third = fused(weights, fetch(upper, one + 2 * LANES), third)
+        fourth = fused(weights, fetch(upper, one + 3 * LANES), fourth)
+    # sums of sums: one over hundreds of neurons loses digits
+    store(errors_TL, own, load(errors_TL, own) + first)
+    store(errors_TL, own + LANES, load(errors_TL, own + LANES) + second)
+    store(errors_TL, own + 2 * LANES, load(errors_TL, own + 2 * LANES) + third)
+    store(errors_TL, own + 3 * LANES, load(errors_TL, own + 3 * LANES) + fourth)
+    return True
 
 
 @kernel(forceinline=True)
@@ -95,10 +89,13 @@ def errors_from_above(b, p, live, stack, depth, upper_BQUL, weights_KL, errors_T
     """δS of block p of a fully connected layer behind which there is another one."""
     blocks, stride = upper_BQUL.shape[1], upper_BQUL.shape[2] * LANES
     upper, start = upper_BQUL.reshape(-1), b * blocks * stride
-    for t in range(0, live, TILE):
-        busy = spikes_above(blocks, start + t * LANES, stride, upper, weights_KL, errors_TL, t * LANES)
-        for i in range(TILE):
-            busy_T[t + i] = busy
+    errors_TL[: -(-live // TILE) * TILE * LANES] = 0
+    busy_T[: -(-live // TILE) * TILE] = False
+    for q in range(blocks):  # the weights of one block after the other stay in the fastest cache
+        for t in range(0, live, TILE):
+            at, weights = start + q * stride + t * LANES, q * LANES * LANES
+            if add_errors_above(at, upper, weights_KL, weights, errors_TL, t * LANES):
+                busy_T[t : t + TILE] = True
 
 
 @kernel()
@@ -138,11 +135,11 @@ def times_of_block(b, n0, live, words_TP, block, stack, depth, times_TBN, shift_
 
 
 @kernel(forceinline=True)
-def _panel(source_TL, first, lines_T, panel_LT, own):
+def _panel(source_TL, first, panel_LT, own):
     """64 steps of a block with time contiguous; returns the lanes that are not all 0."""
     for t in range(0, LANES, SQUARE):
         for j in range(0, LANES, SQUARE):
-            transpose(source_TL, lines_T, t, first + j, panel_LT, own + j * LANES + t, LANES)
+            transpose(source_TL, first + t * LANES + j, LANES, panel_LT, own + j * LANES + t, LANES)
     busy = np.uint64(0)
     for j in range(LANES):
         if ~zero(load(panel_LT, own + j * LANES)) != 0:
@@ -181,27 +178,18 @@ def _add_all_rows(cells, map_CU, at, stride, panel_LT, lanes_N, number, weights,
         _add_rows(1, map_CU, at + c * stride, stride, panel_LT, lanes_N, number, weights, weights_N, row + c)
 
 
-@kernel()
-def lines(steps):
-    """Where the steps of a block begin."""
-    found = np.empty(steps, np.int64)
-    for t in range(steps):
-        found[t] = t * LANES
-    return found
-
-
-@kernel()
+@kernel(allocates=True)
 def pull(upper_BQUL, b, live, stack, k, map_CU):
     """δS of all cells below the fully connected layer k, into a map of zeros."""
     layer, blocks, stride = stack.wiring.layers[k], upper_BQUL.shape[1], upper_BQUL.shape[2] * LANES
     upper, rows, width = upper_BQUL.reshape(-1), layer.rows, map_CU.shape[1]
-    panels_KT, steps_T = aligned(blocks * LANES * LANES), lines(LANES)
+    panels_KT = aligned(blocks * LANES * LANES)
     lanes_N, weights_N = np.empty(blocks * LANES, np.int64), np.empty(blocks * LANES, np.int64)
     target = map_CU.reshape(-1)
     for t in range(0, live, LANES):
         number = 0
         for q in range(blocks):
-            busy = _panel(upper, (b * blocks + q) * stride + t * LANES, steps_T, panels_KT, q * LANES * LANES)
+            busy = _panel(upper, (b * blocks + q) * stride + t * LANES, panels_KT, q * LANES * LANES)
             while busy != 0:
                 lanes_N[number] = q * LANES + lowest(busy)
                 weights_N[number] = layer.weights + q * rows * LANES + lowest(busy)
@@ -214,8 +202,8 @@ def pull(upper_BQUL, b, live, stack, k, map_CU):
 # --- from an image to the image below ---------------------------------------------------------------------------------
 
 
-@kernel()
-def push(drive_TL, live, f, g, stack, k, panel_LT, steps_T, map_CU):
+@kernel(allocates=True)
+def push(drive_TL, live, f, g, stack, k, panel_LT, map_CU):
     """Add what block (f, g) of the convolutional layer k contributes to δS of the cells below.
 
     Args:
@@ -229,7 +217,7 @@ def push(drive_TL, live, f, g, stack, k, panel_LT, steps_T, map_CU):
     weights, all_weights = layer.weights + g * layer.rows * LANES, stack.weights
     mine = min(LANES, layer.planes - g * LANES)
     for t in range(0, live, LANES):
-        busy = _panel(drive_TL, t * LANES, steps_T, panel_LT, 0)
+        busy = _panel(drive_TL, t * LANES, panel_LT, 0)
         if busy == 0:
             continue
         for j in range(layer.patch_rows * patch_columns):
@@ -307,7 +295,7 @@ def spikes_to_block(map_CU, live, places_N, p, flow_TP, share, errors_TL, busy_T
     values, found = map_CU.reshape(-1), False
     for t in range(0, live, SQUARE):
         for j in range(0, LANES, SQUARE):
-            transpose(values, places_N, p * LANES + j, t, errors_TL, t * LANES + j, LANES)
+            transpose_rows(values, places_N, p * LANES + j, t, errors_TL, t * LANES + j, LANES)
     for t in range(live):
         error = load(errors_TL, t * LANES) * share
         if len(flow_TP):

@@ -108,32 +108,47 @@ def live_steps(error_TBN, error_t_TBN, costs_LB, until_B, live_B):
 # --- the parts --------------------------------------------------------------------------------------------------------
 
 
+@kernel(forceinline=True)
+def _step_again(t, drive, current, potential, bias, constants, kept):
+    """One step of a block of which it is known who fires; keeps V and I, and returns them behind the reset."""
+    words_TP, block, potential_TL, current_TL = kept
+    current, potential = next_state(drive, current, potential, bias, constants)
+    store(potential_TL, t * LANES, potential)
+    if len(current_TL):
+        store(current_TL, t * LANES, current)
+    word = words_TP[t, block]
+    if word != 0:
+        current, potential = after_spikes(word, current, potential, constants)
+    return current, potential
+
+
 @kernel()
 def _replay(live, heard, f, words_TP, block, bias, all_weights, weights, constants, scratch):
     """The states of 64 neurons once more, to the last error; returns those that may not fire any more behind it."""
     starts_FT, rows_E, heights_E, _ = heard
     potential_TL, current_TL, spent_T, _, _, _, spikes_R4, drives_4L, _, left_L = scratch
-    starts_T1, rows, crowded = starts_FT[f], len(spikes_R4) // TILE, False
+    starts_T1, rows = starts_FT[f], len(spikes_R4) // TILE
     current, potential, spent = spread(np.float32(0)), spread(np.float32(0)), np.uint64(0)
-    for t in range(live):
-        if t % TILE == 0:
-            crowded = crowded_tile(t, live, starts_T1, rows)
-            if crowded:
-                spread_out(t, live, starts_T1, rows_E, heights_E, spikes_R4)
-                drive_tile(spikes_R4, all_weights, weights, drives_4L)
+    kept = (words_TP, block, potential_TL, current_TL)
+    for tile in range(0, live, TILE):
+        last = min(tile + TILE, live)
+        if starts_T1[tile] == starts_T1[last]:
+            for t in range(tile, last):
+                current, potential = _step_again(t, None, current, potential, bias, constants, kept)
+            continue
+        crowded = crowded_tile(tile, live, starts_T1, rows)
         if crowded:
-            drive = load(drives_4L, (t % TILE) * LANES)
-        else:
-            drive = drive_of(starts_T1[t], starts_T1[t + 1], rows_E, heights_E, all_weights, weights)
-        current, potential = next_state(drive, current, potential, bias, constants)
-        store(potential_TL, t * LANES, potential)
-        if len(current_TL):
-            store(current_TL, t * LANES, current)
-        word = words_TP[t, block]
-        current, potential = after_spikes(word, current, potential, constants)
-        if len(spent_T):
-            spent_T[t] = used_up(word, left_L, 0)
-            spent |= spent_T[t]
+            spread_out(tile, live, starts_T1, rows_E, heights_E, spikes_R4)
+            drive_tile(spikes_R4, all_weights, weights, drives_4L)
+        for t in range(tile, last):
+            if crowded:
+                drive = load(drives_4L, (t - tile) * LANES)
+            else:
+                drive = drive_of(starts_T1[t], starts_T1[t + 1], rows_E, heights_E, all_weights, weights)
+            current, potential = _step_again(t, drive, current, potential, bias, constants, kept)
+    for t in range(live if len(spent_T) else 0):
+        spent_T[t] = used_up(words_TP[t, block], left_L, 0)
+        spent |= spent_T[t]
     return spent
 
 
@@ -230,14 +245,14 @@ class Kernels(NamedTuple):
     images: Callable[..., Any]
 
 
-@kernel()
+@kernel(allocates=True)
 def _flow(live, wiring, k):
     """Room for where the errors of layer k's cells go; empty without maximum pooling."""
     needed = k > 0 and wiring.layers[k].has_max
     return np.empty((live, wiring.layers[k - 1].blocks) if needed else (0, 0), np.uint64)
 
 
-@kernel()
+@kernel(allocates=True)
 def _places(wiring, k, width):
     """Where the row of each lane of layer k begins in the map of layer k + 1's cells; behind all cells for none."""
     over = wiring.layers[k + 1]
@@ -276,7 +291,7 @@ def backward_kernels(
     skips = skips and not later
     of_this_rule = (key, str((sorted(asks_for), through_reset, skips)))
 
-    @kernel(*of_this_rule)
+    @kernel(*of_this_rule, allocates=True)
     def scratch_of(steps, rows, max_spikes):
         """Memory for samples of so many steps and blocks of so many rows."""
         columns = -(-steps // LANES) * LANES
@@ -408,7 +423,7 @@ def backward_kernels(
                 t, live, drive, starts_T1, rows_E, heights_E, crowded, gradient_RL, gradient_at, spikes_R4, drives_4L
             )
 
-    @kernel(*of_this_rule)
+    @kernel(*of_this_rule, allocates=True)
     def backward(
         counter,
         tasks,
@@ -500,7 +515,7 @@ def backward_kernels(
             store(found.bias_GPL, (g * blocks + p) * LANES, load(bias_L, 0))
             task = claim(counter)
 
-    @kernel(*of_this_rule)
+    @kernel(*of_this_rule, allocates=True)
     def backward_images(
         counter,
         tasks,
@@ -526,7 +541,7 @@ def backward_kernels(
         scratch = scratch_of(steps, _most_rows(wiring, front), max_spikes)
         columns = -(-steps // LANES) * LANES
         drive_TL, shift_TL = aligned(columns * LANES), aligned(columns * LANES if tim else 0)
-        none_TL, panel_LT, steps_T, first = aligned(0), aligned(LANES * LANES), above.lines(LANES), np.int64(0)
+        none_TL, panel_LT, first = aligned(0), aligned(LANES * LANES), np.int64(0)
         part = aligned(wiring.layers[front].weights)
         part_bias = aligned(wiring.layers[front].biases * LANES)
         b = claim(counter)
@@ -592,7 +607,7 @@ def backward_kernels(
                             (part, weights, part_bias, bias_at),
                         )
                         if act and k > 0:
-                            above.push(drive_TL, live, f, g, stack, k, panel_LT, steps_T, below_CU)
+                            above.push(drive_TL, live, f, g, stack, k, panel_LT, below_CU)
                         if tim and k > 0:
                             above.push_times(shift_TL, live, heard, f, weights, stack.weights, moved_E)
                     if (f + 1) % columns_of_fields == 0:

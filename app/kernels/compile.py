@@ -141,16 +141,18 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error or type(error).__name__)[:100]
 
 
-def kernel(*of: str, **options: Any) -> Callable[[Callable[..., Any]], Any]:
+def kernel(*of: str, allocates: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function for use in other kernels, or by many threads at once.
 
     Args:
         *of: what the function closes over, as text for the key of the cache.
+        allocates: it makes arrays or returns some, hence counts references to them; in a loop over time that would save
+            and restore all vector registers in every step. Others borrow their arrays from whoever calls them.
         **options: for numba.
     """
 
     def compile_(function: Callable[..., Any]) -> Any:
-        dispatcher = njit(nogil=True, error_model="numpy", **options)(function)
+        dispatcher = njit(nogil=True, error_model="numpy", _nrt=allocates, **options)(function)
         dispatcher._cache = _KernelCache(function, of)
         return dispatcher
 

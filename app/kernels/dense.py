@@ -79,8 +79,10 @@ def gradient_tile(spikes_R4, errors_4L, gradient_RL, own):
 
 @kernel(forceinline=True)
 def next_state(drive, current, potential, bias, constants):
-    """One step of I and V before the reset (SPEC 1), in the order of operations of ``reference``."""
-    current = current * constants.alpha_i + drive * constants.beta_i
+    """One step of I and V before the reset (SPEC 1), in the order of operations of ``reference``; drive None is 0."""
+    current = current * constants.alpha_i
+    if drive is not None:
+        current = current + drive * constants.beta_i
     return current, potential * constants.alpha_v + current * constants.beta_v + bias
 
 

@@ -16,6 +16,21 @@ CHUNK_STEPS = 16
 """With early stop, how many steps all layers run before it is seen whether the sample has finished."""
 
 
+@kernel(forceinline=True)
+def _step(t, drive, current, potential, limit, bias, constants, fires):
+    """One step of a block; writes who fires, and returns I, V and the threshold behind it."""
+    limited, left_L, left_at, words_TP, p, totals_T = fires
+    current, potential = next_state(drive, current, potential, bias, constants)
+    word = at_least(potential, limit)
+    words_TP[t, p] = word
+    if word != 0:
+        current, potential = after_spikes(word, current, potential, constants)
+        totals_T[t] += members(word)
+        if limited:
+            limit = choose(used_up(word, left_L, left_at), np.float32(np.inf), limit)
+    return current, potential, limit
+
+
 @kernel()
 def _run(
     first_step, last_step, heard, f, p, weights, bias_at, stack, constants, limited, states, scratch, words_TP, totals_T
@@ -32,25 +47,24 @@ def _run(
     state, bias, rows = p * 4 * LANES, load(stack.biases, bias_at), len(spikes_R4) // TILE
     current, potential = load(states, state), load(states, state + LANES)
     limit = load(states, state + 2 * LANES)
-    crowded, steps = False, last_step - first_step
-    for t in range(steps):
-        if t % TILE == 0:
-            crowded = crowded_tile(t, steps, starts_T1, rows)
-            if crowded:
-                spread_out(t, steps, starts_T1, rows_E, heights_E, spikes_R4)
-                drive_tile(spikes_R4, all_weights, weights, drives_4L)
+    fires = (limited, states, state + 3 * LANES, words_TP[first_step:last_step], p, totals_T[first_step:last_step])
+    steps = last_step - first_step
+    for tile in range(0, steps, TILE):
+        last = min(tile + TILE, steps)
+        if starts_T1[tile] == starts_T1[last]:
+            for t in range(tile, last):
+                current, potential, limit = _step(t, None, current, potential, limit, bias, constants, fires)
+            continue
+        crowded = crowded_tile(tile, steps, starts_T1, rows)
         if crowded:
-            drive = load(drives_4L, (t % TILE) * LANES)
-        else:
-            drive = drive_of(starts_T1[t], starts_T1[t + 1], rows_E, heights_E, all_weights, weights)
-        current, potential = next_state(drive, current, potential, bias, constants)
-        word = at_least(potential, limit)
-        words_TP[first_step + t, p] = word
-        if word != 0:
-            current, potential = after_spikes(word, current, potential, constants)
-            totals_T[first_step + t] += members(word)
-            if limited:
-                limit = choose(used_up(word, states, state + 3 * LANES), np.float32(np.inf), limit)
+            spread_out(tile, steps, starts_T1, rows_E, heights_E, spikes_R4)
+            drive_tile(spikes_R4, all_weights, weights, drives_4L)
+        for t in range(tile, last):
+            if crowded:
+                drive = load(drives_4L, (t - tile) * LANES)
+            else:
+                drive = drive_of(starts_T1[t], starts_T1[t + 1], rows_E, heights_E, all_weights, weights)
+            current, potential, limit = _step(t, drive, current, potential, limit, bias, constants, fires)
     store(states, state, current)
     store(states, state + LANES, potential)
     store(states, state + 2 * LANES, limit)
@@ -63,7 +77,7 @@ class _Scratch(NamedTuple):
     drives_4L: Any
 
 
-@kernel()
+@kernel(allocates=True)
 def _run_layer(first_step, last_step, heard, k, stack, constants, limited, states, words_TP, totals_T):
     """Run all blocks of a layer for one sample."""
     layer = stack.wiring.layers[k]
@@ -117,7 +131,7 @@ def _write_channels(b, block, words_BTP, spikes_TBN, times_TBN):
             times_TBN[t, b, n] = t if spike else 0
 
 
-@kernel()
+@kernel(allocates=True)
 def forward(
     counter,
     tasks,
@@ -148,9 +162,7 @@ def forward(
     b = claim(counter)
     while b < tasks:
         inputs_T1, words_TP, until = record.starts_BT1[b], record.words_BTP[b], steps
-        record.valid_B[b] = index_events(
-            steps_E, neurons_E, offsets_B1[b], offsets_B1[b + 1], wiring.layers[0].inputs, inputs_T1, seen_M
-        )
+        record.valid_B[b] = index_events(steps_E, neurons_E, offsets_B1, b, wiring.layers[0].inputs, inputs_T1, seen_M)
         for p in range(blocks):
             store(states, p * 4 * LANES, spread(np.float32(0)))
             store(states, (p * 4 + 1) * LANES, spread(np.float32(0)))

@@ -301,35 +301,60 @@ SQUARE = 16
 """Values are transposed in squares of so many rows and columns: what the machine's registers hold."""
 
 
+def _transposed(builder, values):
+    """The columns of SQUARE rows."""
+    half = SQUARE // 2
+    for _ in range(4):  # 2^4 rows: each round moves one bit of the row's number to the column's
+        shuffled = []
+        for pair in zip(values[:half], values[half:], strict=True):
+            for begin in (0, half):
+                order = [n for j in range(begin, begin + half) for n in (j, j + SQUARE)]
+                places = ir.Constant(ir.VectorType(ir.IntType(32), SQUARE), order)
+                shuffled.append(builder.shuffle_vector(*pair, places))
+        values = shuffled
+    return values
+
+
+def _row_address(context, builder, array_type, array, offset):
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [offset]), ir.VectorType(ir.FloatType(), SQUARE).as_pointer())
+
+
+def _store_rows(context, builder, array_type, array, start, stride, values) -> None:
+    for j, value in enumerate(values):
+        offset = builder.add(start, builder.mul(stride, stride.type(j)))
+        builder.store(value, _row_address(context, builder, array_type, array, offset), align=4)
+
+
 @intrinsic
-def transpose(typing_context, source, rows, first_row, column, target, start, stride):
-    """Transpose a square: ``target[start + j * stride + i] = source[rows[first_row + i] + column + j]``."""
+def transpose(typing_context, source, source_start, source_stride, target, start, stride):
+    """Transpose a square: ``target[start + j * stride + i] = source[source_start + i * source_stride + j]``."""
 
     def generate(context, builder, signature, arguments):
-        row_type = ir.VectorType(ir.FloatType(), SQUARE)
+        source, source_start, source_stride, target, start, stride = arguments
+        values = []
+        for i in range(SQUARE):
+            offset = builder.add(source_start, builder.mul(source_stride, source_stride.type(i)))
+            values.append(builder.load(_row_address(context, builder, signature.args[0], source, offset), align=4))
+        _store_rows(context, builder, signature.args[3], target, start, stride, _transposed(builder, values))
+        return context.get_dummy_value()
+
+    return types.none(source, types.intp, types.intp, target, types.intp, types.intp), generate
+
+
+@intrinsic
+def transpose_rows(typing_context, source, rows, first_row, column, target, start, stride):
+    """The same of rows anywhere: ``target[start + j * stride + i] = source[rows[first_row + i] + column + j]``."""
+
+    def generate(context, builder, signature, arguments):
         source, rows, first_row, column, target, start, stride = arguments
         places = context.make_array(signature.args[1])(context, builder, rows).data
-
-        def at(array_type, array, offset):
-            data = context.make_array(array_type)(context, builder, array).data
-            return builder.bitcast(builder.gep(data, [offset]), row_type.as_pointer())
-
         values = []
         for i in range(SQUARE):
             place = builder.load(builder.gep(places, [builder.add(first_row, first_row.type(i))]))
-            values.append(builder.load(at(signature.args[0], source, builder.add(place, column)), align=4))
-        half = SQUARE // 2
-        for _ in range(4):  # 2^4 rows: each round moves one bit of the row's number to the column's
-            shuffled = []
-            for pair in zip(values[:half], values[half:], strict=True):
-                for begin in (0, half):
-                    order = [n for j in range(begin, begin + half) for n in (j, j + SQUARE)]
-                    places_of = ir.Constant(ir.VectorType(ir.IntType(32), SQUARE), order)
-                    shuffled.append(builder.shuffle_vector(*pair, places_of))
-            values = shuffled
-        for j, value in enumerate(values):
-            offset = builder.add(start, builder.mul(stride, stride.type(j)))
-            builder.store(value, at(signature.args[4], target, offset), align=4)
+            offset = builder.add(place, column)
+            values.append(builder.load(_row_address(context, builder, signature.args[0], source, offset), align=4))
+        _store_rows(context, builder, signature.args[4], target, start, stride, _transposed(builder, values))
         return context.get_dummy_value()
 
     return types.none(source, rows, types.intp, types.intp, target, types.intp, types.intp), generate

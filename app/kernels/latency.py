@@ -9,7 +9,7 @@ import numpy as np
 from .compile import kernel
 
 
-@kernel()
+@kernel(allocates=True)
 def latency_errors(spikes_TBN, label_B, beta, weight, smoothing, loss_B, error_TBN, error_t_TBN):
     """The latency loss (``app.losses.latency``) of each sample; the gradients of the mean are written out.
 

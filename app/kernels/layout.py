@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compile import kernel
-from .lanes import LANES, SQUARE, claim, lowest
+from .lanes import LANES, SQUARE, claim, lowest, transpose
 from .wiring import Wiring
 
 TILE = 4
@@ -79,7 +79,7 @@ class Record(NamedTuple):
     valid_B: NDArray
 
 
-@kernel(forceinline=True)
+@kernel(forceinline=True, allocates=True)
 def aligned(count):
     """Scratch memory of ``count`` floats that starts where a cache line does."""
     raw = np.empty(count + 16, np.float32)
@@ -88,14 +88,6 @@ def aligned(count):
 
 
 # --- weights and events -----------------------------------------------------------------------------------------------
-
-
-@kernel(forceinline=True)
-def copy_square(source, source_start, source_row, target, target_start, target_row):
-    """Transpose SQUARE × SQUARE values; a row and a column of them share few cache lines."""
-    for i in range(SQUARE):
-        for j in range(SQUARE):
-            target[target_start + i * target_row + j] = source[source_start + j * source_row + i]
 
 
 @kernel()
@@ -109,7 +101,7 @@ def pack(counter, tasks, weight_NM, packed_PML):
         squares, whole = width // SQUARE * SQUARE, inputs // SQUARE * SQUARE
         for j in range(0, squares, SQUARE):
             for i in range(0, whole, SQUARE):
-                copy_square(weight, (p * LANES + j) * inputs + i, inputs, packed, (p * inputs + i) * LANES + j, LANES)
+                transpose(weight, (p * LANES + j) * inputs + i, inputs, packed, (p * inputs + i) * LANES + j, LANES)
         for i in range(inputs):
             for j in range(squares if i < whole else 0, LANES):
                 packed_PML[p, i, j] = weight_NM[p * LANES + j, i] if j < width else np.float32(0)
@@ -122,16 +114,18 @@ def unpack(block_ML, width, weight, start, inputs):
     squares, whole = width // SQUARE * SQUARE, inputs // SQUARE * SQUARE
     for j in range(0, squares, SQUARE):
         for i in range(0, whole, SQUARE):
-            copy_square(block_ML, i * LANES + j, LANES, weight, start + j * inputs + i, inputs)
+            transpose(block_ML, i * LANES + j, LANES, weight, start + j * inputs + i, inputs)
     for j in range(width):
         for i in range(whole if j < squares else 0, inputs):
             weight[start + j * inputs + i] = block_ML[i * LANES + j]
 
 
 @kernel()
-def index_events(steps_E, neurons_E, e, end, inputs, starts_T1, seen_M):
-    """Find where the events of each step start, from event e on; False when one is misplaced or there twice."""
-    steps = len(starts_T1) - 1
+def index_events(steps_E, neurons_E, offsets_B1, b, inputs, starts_T1, seen_M):
+    """Find where the events of each step of sample b start; False when one is misplaced or there twice."""
+    steps, e, end = len(starts_T1) - 1, offsets_B1[b], offsets_B1[b + 1]
+    if not 0 <= e <= end <= len(steps_E) or (b == 0 and e != 0) or (b == len(offsets_B1) - 2 and end != len(steps_E)):
+        return False
     seen_M[:] = -1
     for t in range(steps):
         starts_T1[t] = e

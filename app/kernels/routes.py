@@ -87,7 +87,7 @@ def _send_back(flow_P, cell, wiring, k, winners):
         flow_P[lane // LANES] = flow_P[lane // LANES] | bit if wins else flow_P[lane // LANES] & ~bit
 
 
-@kernel()
+@kernel(allocates=True)
 def _words_below(starts_T1, neurons_E, words_TP, first, last, wiring, k):
     """The spikes of layer k − 1 as words, its blocks alone; of the input, when k = 0."""
     if k > 0:
@@ -100,7 +100,7 @@ def _words_below(starts_T1, neurons_E, words_TP, first, last, wiring, k):
     return inputs_TP[:, 0:blocks]
 
 
-@kernel()
+@kernel(allocates=True)
 def cells_of(starts_T1, neurons_E, words_TP, totals_LT, first, last, wiring, k, flow_TP):
     """What layer k hears in a sample from step ``first`` to ``last``.
 
@@ -144,7 +144,7 @@ def cells_of(starts_T1, neurons_E, words_TP, totals_LT, first, last, wiring, k, 
     return Cells(starts_T1, cells_E, heights_E)
 
 
-@kernel()
+@kernel(allocates=True)
 def to_fields(cells, wiring, k, want_origins):
     """Cells as rows of all the fields of layer k that see them."""
     starts_T1, cells_E, cell_heights_E = cells
@@ -182,7 +182,7 @@ def to_fields(cells, wiring, k, want_origins):
     return Heard(starts_FT, rows_E, heights_E, origins_E)
 
 
-@kernel()
+@kernel(allocates=True)
 def heard_by(starts_T1, neurons_E, words_TP, totals_LT, first, last, wiring, k):
     """What the fields of layer k hear in a sample from step ``first`` to ``last``; see :func:`cells_of`."""
     layer, nothing, none = wiring.layers[k], np.empty(0, np.float32), np.empty(0, np.int32)
