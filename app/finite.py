@@ -13,6 +13,8 @@ from .layers import SpikingLayer
 from .network import Network
 
 LARGE_WEIGHT = 1e9
+PARAMETERS = ("bias", "weight", "recurrent_weight", "delay_steps")
+"""Of a layer, in the order in which they are looked at; a layer may lack the last two."""
 NEVER = 2**62
 REMEDY = "try a smaller optim.lr, optim.grad_clip_algorithm=norm or optim.schedule=cosine"
 
@@ -70,7 +72,7 @@ class Watch:
         """
         given_K = torch.stack(numbers)
         if self._first_K is None:
-            size = 1 + 2 * len(self.network.spiking)
+            size = 1 + len(_downward(self.network))
             self._first_K = torch.full((size,), NEVER, dtype=torch.int64, device=given_K.device)
         own_K = self._first_K[first : first + len(numbers)]
         own_K.copy_(torch.where(given_K.isfinite(), own_K, own_K.clamp(max=step)))
@@ -98,11 +100,26 @@ class Watch:
 def _downward(network: Network) -> list[tuple[int, SpikingLayer, str]]:
     """All parameters by layer number, layer and name, from the output down."""
     numbered = reversed(list(enumerate(network.spiking, 1)))
-    return [(number, layer, name) for number, layer in numbered for name in ("bias", "weight")]
+    return [
+        (number, layer, name)
+        for number, layer in numbered
+        for name in PARAMETERS
+        if (parameter := getattr(layer, name)) is not None and parameter.requires_grad
+    ]
 
 
 def _of_gradient(network: Network, number: int, layer: SpikingLayer, name: str) -> Trouble:
     return Trouble(f"the gradient of layer {number}'s {name} is not finite", _cause(network, layer))
+
+
+def _drive(layer: SpikingLayer) -> float:
+    """The largest drive that spikes of height 1 can make; not finite where a weight or delay is not."""
+    drive = layer.weight.detach().abs().flatten(1).sum(1, dtype=torch.float64)
+    if layer.recurrent_weight is not None:
+        drive = drive + layer.recurrent_weight.detach().abs().sum(1, dtype=torch.float64)
+    if layer.delay_steps is not None:
+        drive = drive + 0 * layer.delay_steps.detach().sum(dtype=torch.float64)
+    return float(drive.max())
 
 
 def _cause(network: Network, layer: SpikingLayer) -> str:
@@ -126,7 +143,7 @@ def state_trouble(network: Network, moments: Iterable[Tensor], time_steps: int) 
     """
     neuron = network.neuron
     for number, layer in enumerate(network.spiking, 1):
-        drive = float(layer.weight.detach().abs().flatten(1).sum(1, dtype=torch.float64).max())
+        drive = _drive(layer)
         bias = float(layer.bias.detach().abs().max())
         largest = time_steps * (neuron.beta_v * neuron.beta_i * time_steps * drive + neuron.beta_bias * bias)
         if not math.isfinite(drive + bias):

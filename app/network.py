@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .engines import AUTO, ENGINES, Choice, NetworkOutput, choose
 from .events import SpikeEvents
 from .layers import SpikingLayer
+from .layers.delays import Delays
 from .layers.spec import build_layers
 from .neuron.lif import Neuron
 from .rules.rule import Rule
@@ -28,29 +29,40 @@ class States(NamedTuple):
 
 
 class Network(nn.Module):
-    """A feed-forward spiking network.
+    """A spiking network: layers one behind the other, which may hear themselves.
 
     ``layers`` may be changed like any ``ModuleList``: what is there when the network runs is what runs.
 
     Args:
-        spec: input shape, then layers: ``fcN``, ``convCcK`` or ``convCcKsS`` (C channels, K×K, stride 1 or S, padding
-            K // 2), ``apoolP``, ``mpoolP``, ``flatten``.
+        spec: input shape, then layers: ``fcN``, ``rfcN`` (it hears its own spikes of the step before), ``convCcK`` or
+            ``convCcKsS`` (C channels, K×K, stride 1 or S, padding K // 2), ``apoolP``, ``mpoolP``, ``flatten``.
         neuron: constants of all neurons.
         rule: the learning rule that ``backward`` follows.
         bias: what all biases start with.
         engine: the name of the engine that runs the network; ``auto`` takes the fastest one that can.
+        delays: on the way to every fully connected layer; None for none.
 
     Raises:
         ValueError: naming the entry of the specification that cannot be built, or what stands in the engine's way.
     """
 
-    def __init__(self, spec: list[str], neuron: Neuron, rule: Rule, bias: float = 0.0, engine: str = AUTO) -> None:
+    def __init__(
+        self,
+        spec: list[str],
+        neuron: Neuron,
+        rule: Rule,
+        bias: float = 0.0,
+        engine: str = AUTO,
+        delays: Delays | None = None,
+    ) -> None:
         super().__init__()
         self.spec = list(spec)
         self.neuron = neuron
         self.rule = rule
         self.rule.parameters()
-        self.input_shape, self.layers = build_layers(self.spec, bias)
+        self.input_shape, self.layers = build_layers(self.spec, bias, delays)
+        self.draw_recurrent_weights()
+        self.draw_delays()
         self.engine = engine
         self.choose_engine()
 
@@ -64,6 +76,16 @@ class Network(nn.Module):
         if name != AUTO and name not in ENGINES:
             raise ValueError(f"engine={name!r} is unknown; choose {', '.join((AUTO, *ENGINES))}")
         self._engine = name
+
+    def draw_recurrent_weights(self) -> None:
+        """Draw the starting weights of recurrent connections from the global generator."""
+        for layer in self.spiking:
+            layer.draw_recurrent_weight()
+
+    def draw_delays(self) -> None:
+        """Draw the starting delays from the global generator."""
+        for layer in self.spiking:
+            layer.draw_delays()
 
     @property
     def spiking(self) -> list[SpikingLayer]:

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-CHILDREN = {"task": 0}
+CHILDREN = {"task": 0, "recurrent": 1, "delays": 2}
 """The place of each purpose among the children of a seed: never to be changed, or the numbers of every seed are."""
 KEPT: dict[str, Callable[..., int]] = {
     "weights": lambda seed: seed,
@@ -26,7 +26,7 @@ KEPT: dict[str, Callable[..., int]] = {
     "landscape": lambda seed: seed,
     "order": lambda seed, epoch: (seed * 1_000_003 + epoch) & (2**63 - 1),
 }
-Purpose = Literal["weights", "task", "split", "landscape", "order"]
+Purpose = Literal["weights", "task", "recurrent", "delays", "split", "landscape", "order"]
 
 
 def torch_generator(seed: int, purpose: Purpose, *index: int) -> torch.Generator:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..rules.layer_rule import LayerRule
 from ..settings import within
 from .components import SLOTS, chosen_names, make
 from .environment import agent_run
@@ -38,8 +39,9 @@ def complete(config: Config) -> Config:
         if name not in SLOTS["callbacks"].registry:
             raise UserError(f"callbacks={name} is unknown; known are {', '.join(SLOTS['callbacks'].registry)}")
     fill_names(fill_choices(config))
-    problems = (_rule_problems, _network_problems, _component_problems, _optim_problems, _augmentation_problems)
-    for problem in chain.from_iterable(find(config) for find in (*problems, _trainer_problems, _tracking_problems)):
+    problems = (_rule_problems, _network_problems, _delay_problems, _component_problems, _optim_problems)
+    rest = (_augmentation_problems, _trainer_problems, _tracking_problems)
+    for problem in chain.from_iterable(find(config) for find in (*problems, *rest)):
         raise UserError(problem)
     return config
 
@@ -136,6 +138,30 @@ def _rule_problems(config: Config) -> Iterator[str]:
         yield (
             f"objective.spike_cost={config.objective.spike_cost:g} has no effect on a rule without an activation-based "
             f"error; use objective.spike_cost=0 with rule={config.rule} and its settings"
+        )
+
+
+def _delay_problems(config: Config) -> Iterator[str]:
+    """Delays that cannot be, and rules that know neither delays nor recurrent layers."""
+    delays, known = config.delays, keys()
+    if delays.kind is None:
+        for name in ("max_steps", "learn", "lr_factor"):
+            value, default = getattr(delays, name), known[f"delays.{name}"].default
+            if value != default:
+                yield f"delays.{name}={value} has no effect without delays; use delays.kind=axonal, or leave it out"
+    elif delays.max_steps >= (config.time_steps or 0):
+        yield (
+            f"delays.max_steps={delays.max_steps} is as long as the window of time_steps={config.time_steps}; lower it"
+        )
+    elif not delays.learn and delays.lr_factor != known["delays.lr_factor"].default:
+        yield f"delays.lr_factor={delays.lr_factor:g} has no effect with delays.learn=false; leave it out"
+    loops = [entry for entry in config.network or [] if entry.startswith("rfc")]
+    if isinstance(config.component("rule"), LayerRule) and (loops or delays.kind):
+        what = f"delays.kind={delays.kind}" if delays.kind else f"the recurrent layer {loops[0]} of network"
+        instead = "delays.kind=null" if delays.kind else f"{loops[0][1:]}"
+        yield (
+            f"rule={config.rule} differentiates whole layers and has no equation for {what}; use {instead}, or another "
+            "rule such as rule=antlr"
         )
 
 

@@ -27,6 +27,18 @@ class NeuronConfig:
 
 
 @dataclass
+class DelaysConfig:
+    """Delays on the way to every fully connected layer."""
+
+    kind: Literal["axonal", "dendritic", "synaptic"] | None = key(
+        None, "a delay per input neuron, per neuron of the layer, or per synapse; null = no delays"
+    )
+    max_steps: int = key(20, "delays stay between 0 and so many steps, between which they start at random", ge=1)
+    learn: bool = key(True, "train the delays; false = they stay as they start")
+    lr_factor: float = key(100.0, "learning rate of the delays, in steps, as a multiple of optim.lr", gt=0)
+
+
+@dataclass
 class LearningConfig:
     """Credit assignment."""
 
@@ -140,7 +152,7 @@ class Config:
     )
     time_steps: int | None = key(None, "steps per sample; null = by task (nmnist: 300, others: 100)", ge=1, le=32_767)
     network: list[str] | None = key(
-        None, "input shape, then fcN, convCcK[sS], apoolP, mpoolP, flatten, e.g. [64,fc200,fc10]; null = by task"
+        None, "input shape, then fcN, rfcN, convCcK[sS], apoolP, mpoolP, flatten, e.g. [64,fc200,fc10]; null = by task"
     )
     init: Literal["uniform", "target_rate"] = key(
         "uniform", "initial biases: all by init_bias_center, or fitted so that neurons fire on init_target_share"
@@ -156,6 +168,7 @@ class Config:
         60.0, "seconds between two checkpoints within an epoch, of which a killed run needs one; 0 = every step", ge=0
     )
     neuron: Any = field(default_factory=NeuronConfig)
+    delays: DelaysConfig = field(default_factory=DelaysConfig)
     learning: Any = field(default_factory=LearningConfig)
     objective: Any = field(default_factory=ObjectiveConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)

@@ -33,7 +33,7 @@ from ..neuron.lif import Neuron
 from ..rules.rule import Rule
 from . import compiled_rule
 from .engine import ENGINES, NetworkOutput
-from .inspect import changed
+from .inspect import changed, loops_and_delays
 
 if TYPE_CHECKING:
     from ..network import Network
@@ -274,7 +274,7 @@ class EventDriven:
             fits, shape = _behind(layer, shape)
             if not fits:
                 return f"it has {_described(layer)} behind {'x'.join(map(str, shape))}, which is not event-driven"
-            if reason := changed(layer):
+            if reason := changed(layer) or loops_and_delays(layer):
                 return f"its {_described(layer)} {reason}"
         last = network.layers[-1] if network.layers else None
         if not (type(last) is SpikingLayer and type(last.synapses) is Dense):

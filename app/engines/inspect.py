@@ -8,9 +8,20 @@ from torch.nn.modules import module as torch_module
 from ..layers import SpikingLayer
 
 HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-PARAMETERS, NO_PARAMETERS = frozenset(("weight", "bias")), frozenset[str]()
+PARAMETERS = frozenset(("weight", "bias", "recurrent_weight", "delay_steps"))
+NO_PARAMETERS = frozenset[str]()
 PLAIN = frozenset(nn.Module().__dict__)
 """What every module has of its own."""
+
+
+def loops_and_delays(layer: nn.Module) -> str | None:
+    """What a layer of this class may have besides synapses from the layer below, as the end of "its layer …"."""
+    own = layer.__dict__["_parameters"]
+    if own.get("recurrent_weight") is not None:
+        return "hears its own spikes"
+    if own.get("delay_steps") is not None:
+        return f"has {layer.delays.kind} delays"
+    return None
 
 
 def changed(layer: nn.Module) -> str | None:

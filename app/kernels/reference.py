@@ -23,6 +23,20 @@ class Trajectory(NamedTuple):
     current_TBN: Tensor | None
 
 
+class Later(NamedTuple):
+    """The errors of the step behind the one that a reverse-time scan has come to, each [B, N]; 0 behind the window.
+
+    Args:
+        potential_BN, current_BN: δV_dep[t+1] and δI[t+1].
+        drive_BN, shift_BN: those of a unit-weight input spike at t+1 and of its time; no shift where none is needed.
+    """
+
+    potential_BN: Tensor
+    current_BN: Tensor
+    drive_BN: Tensor
+    shift_BN: Tensor | None
+
+
 class Adjoint(NamedTuple):
     """What one reverse-time scan yields, each [T, B, N].
 
@@ -42,7 +56,13 @@ def _after_spike(state: Tensor, spike: Tensor, lost: Tensor | float) -> Tensor:
     return state.masked_fill(spike, 0) if lost is state else torch.where(spike, state - lost, state)
 
 
-def forward(drive_TBN: Tensor, bias_N: Tensor, neuron: Neuron, keep_current: bool = False) -> Trajectory:
+def forward(
+    drive_TBN: Tensor,
+    bias_N: Tensor,
+    neuron: Neuron,
+    keep_current: bool = False,
+    recurrent_NN: Tensor | None = None,
+) -> Trajectory:
     """Run the neuron over the whole window (SPEC 1).
 
     Args:
@@ -50,6 +70,8 @@ def forward(drive_TBN: Tensor, bias_N: Tensor, neuron: Neuron, keep_current: boo
         bias_N: b, broadcast over time and batch.
         neuron: the constants.
         keep_current: also return I (for rules that ask for it).
+        recurrent_NN: W_rec, through which the layer hears its own spikes of the step before: W_rec S[t−1] joins the
+            drive of step t.
     """
     spikes, potential = torch.empty_like(drive_TBN), torch.empty_like(drive_TBN)
     currents = torch.empty_like(drive_TBN) if keep_current else None
@@ -57,7 +79,10 @@ def forward(drive_TBN: Tensor, bias_N: Tensor, neuron: Neuron, keep_current: boo
     fired = torch.zeros_like(voltage) if neuron.max_spikes is not None else None
     bias = neuron.beta_bias * bias_N
     for t in range(len(drive_TBN)):
-        current = current * neuron.alpha_i + drive_TBN[t] * neuron.beta_i
+        drive = drive_TBN[t]
+        if recurrent_NN is not None and t > 0:
+            drive = drive + spikes[t - 1] @ recurrent_NN.t()
+        current = current * neuron.alpha_i + drive * neuron.beta_i
         voltage = voltage * neuron.alpha_v + current * neuron.beta_v + bias
         spike = voltage >= neuron.threshold
         if fired is not None:
@@ -72,7 +97,7 @@ def forward(drive_TBN: Tensor, bias_N: Tensor, neuron: Neuron, keep_current: boo
 
 
 def adjoint(
-    error_TBN: Tensor | Callable[[int, Tensor, Tensor], Tensor],
+    error_TBN: Tensor | Callable[[int, Later], Tensor],
     spikes_TBN: Tensor,
     neuron: Neuron,
     through_reset: bool = False,
@@ -91,7 +116,7 @@ def adjoint(
         Σ_{τ≥0} ε*[τ] δV[t+τ] = β_I (α_I δI[t] + β_V α_V δV_dep[t] − (1 − S[t]) δI[t+1]) / 2.
 
     Args:
-        error_TBN: δV from the learning rule, or a function of t, δV_dep[t+1] and δI[t+1] that gives δV[t].
+        error_TBN: δV from the learning rule, or a function of t and the later errors that gives δV[t].
         spikes_TBN: the layer's own spikes, 0/1.
         neuron: the constants.
         through_reset: leave the factors (1 − S[t]) out (variant ``slayer``).
@@ -100,8 +125,9 @@ def adjoint(
     potential, drive = torch.empty_like(spikes_TBN), torch.empty_like(spikes_TBN)
     shift = torch.empty_like(spikes_TBN) if need_shift else None
     d_potential, d_current = torch.zeros_like(spikes_TBN[0]), torch.zeros_like(spikes_TBN[0])
+    behind = Later(d_potential, d_current, d_current, d_current if need_shift else None)
     for t in range(len(spikes_TBN) - 1, -1, -1):
-        error = error_TBN[t] if isinstance(error_TBN, Tensor) else error_TBN(t, d_potential, d_current)
+        error = error_TBN[t] if isinstance(error_TBN, Tensor) else error_TBN(t, behind)
         spiked = spikes_TBN[t] != 0
         if not through_reset and neuron.reset != "subtract":
             d_potential = d_potential.masked_fill(spiked, 0)
@@ -114,6 +140,7 @@ def adjoint(
         if shift is not None:
             ahead = neuron.alpha_i * d_current + neuron.beta_v * neuron.alpha_v * d_potential
             shift[t] = (later - ahead) * (neuron.beta_i / 2)
+        behind = Later(d_potential, d_current, drive[t], None if shift is None else shift[t])
     return Adjoint(potential, drive, shift)
 
 

@@ -19,7 +19,8 @@ class Subject:
     """What a landscape is measured of.
 
     Args:
-        network: has ``spiking`` layers, each with ``weight`` and ``bias``, and a ``rule`` that can be exchanged.
+        network: has ``spiking`` layers, each with ``weight`` and ``bias``, perhaps with a ``recurrent_weight``, and a
+            ``rule`` that can be exchanged.
         run: what the network does with the samples at its current weights.
         loss_of: the loss of that, a mean over the samples.
         samples: how many there are.
@@ -45,8 +46,10 @@ class Subject:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """All weights and biases, layer by layer."""
-        return [p for layer in self.network.spiking for p in (layer.weight, layer.bias)]
+        """All weights and biases, layer by layer, then the recurrent weights."""
+        layers = self.network.spiking
+        own = [p for layer in layers if (p := getattr(layer, "recurrent_weight", None)) is not None]
+        return [*(p for layer in layers for p in (layer.weight, layer.bias)), *own]
 
     @property
     def weights(self) -> dict[str, int]:

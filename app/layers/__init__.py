@@ -12,26 +12,61 @@ from ..kernels import reference
 from ..neuron.lif import Neuron
 from ..rules.layer_rule import LayerRule
 from ..rules.rule import Rule
+from .delays import Delays
 from .spiking import connect, differentiated, fire
-from .synapses import Conv, Dense
+from .synapses import Conv, Dense, Synapses
 
 Shape = tuple[int, ...]
 Channels = tuple[Tensor, Tensor]
 
 
 class SpikingLayer(nn.Module):
-    """Synapses with weights W and neurons with biases b.
+    """Synapses with weights W and neurons with biases b, which may hear themselves, and delays on the way to them.
 
     Weights start as U(±1/√fan_in), biases at ``bias`` (SPEC 4).
+
+    Args:
+        synapses: dense or convolutional.
+        weight_shape: of W.
+        neurons_shape: of the neurons.
+        bias: what the biases start with.
+        recurrent: the layer hears its own spikes of the step before through ``recurrent_weight`` [N, N], which starts
+            as U(±1/√N) when :meth:`draw_recurrent_weight` is called.
+        delays: of the synapses from the layer below; ``delay_steps`` start when :meth:`draw_delays` is called.
     """
 
-    def __init__(self, synapses: Dense | Conv, weight_shape: Shape, neurons_shape: Shape, bias: float = 0.0) -> None:
+    def __init__(
+        self,
+        synapses: Dense | Conv,
+        weight_shape: Shape,
+        neurons_shape: Shape,
+        bias: float = 0.0,
+        recurrent: bool = False,
+        delays: Delays | None = None,
+    ) -> None:
         super().__init__()
         self.synapses = synapses
         self.shape = neurons_shape
         self.fan_in = prod(weight_shape[1:])
         self.weight = nn.Parameter(torch.empty(weight_shape).uniform_(-1, 1).mul_(self.fan_in**-0.5))
         self.bias = nn.Parameter(torch.full((weight_shape[0],), float(bias)))
+        own = nn.Parameter(torch.zeros(*neurons_shape, *neurons_shape)) if recurrent else None
+        self.register_parameter("recurrent_weight", own)
+        self.delays = delays
+        steps = nn.Parameter(torch.zeros(delays.shape(weight_shape)), delays.learn) if delays else None
+        self.register_parameter("delay_steps", steps)
+
+    def draw_recurrent_weight(self) -> None:
+        """Let W_rec start as U(±1/√N); without one, nothing is drawn."""
+        if self.recurrent_weight is not None:
+            with torch.no_grad():
+                self.recurrent_weight.uniform_(-1, 1).mul_(len(self.recurrent_weight) ** -0.5)
+
+    def draw_delays(self) -> None:
+        """Let delays start as U(0, max_steps); without any, nothing is drawn."""
+        if self.delays is not None and self.delay_steps is not None:
+            with torch.no_grad():
+                self.delay_steps.uniform_(0, self.delays.max_steps)
 
     def forward(self, channels: Channels, neuron: Neuron, rule: Rule) -> Channels:
         """Both channels of this layer's spikes, [T, B, *N]."""
@@ -40,14 +75,28 @@ class SpikingLayer(nn.Module):
         spikes = spikes if rule.learns_from_spikes else spikes.detach()  # errors that nobody asks for are not computed
         times = times if rule.learns_from_times else times.detach()
         if isinstance(rule, LayerRule):
+            self._check_layer_rule(rule)
             return differentiated(spikes, times, self.weight, self._bias(), self.synapses, neuron, rule)
-        drive, shift = connect(spikes, times, self.weight, self.synapses)
-        return fire(drive, shift, self._bias(), neuron, rule)
+        drive, shift = connect(spikes, times, self.weight, self._synapses(), self.delay_steps)
+        return fire(drive, shift, self._bias(), neuron, rule, self.recurrent_weight)
 
     def states(self, spikes: Tensor, neuron: Neuron) -> reference.Trajectory:
         """The states of this layer's neurons while it hears spikes [T, B, *M]."""
         self.check((spikes,))
-        return reference.forward(self.synapses.drive(spikes, self.weight), self._bias(), neuron, keep_current=True)
+        drive = self._synapses().drive(spikes, self.weight)
+        return reference.forward(drive, self._bias(), neuron, True, self.recurrent_weight)
+
+    def _synapses(self) -> Synapses:
+        """With their delays of now."""
+        if self.delays is None or self.delay_steps is None:
+            return self.synapses
+        return self.delays.synapses(self.delay_steps)
+
+    def _check_layer_rule(self, rule: LayerRule) -> None:
+        """Refuse what a rule for whole layers has no equation for."""
+        for there, what in ((self.recurrent_weight, "recurrent layer"), (self.delay_steps, "layer with delays")):
+            if there is not None:
+                raise ValueError(f"the rule {type(rule).__name__} differentiates whole layers and knows no {what}")
 
     def _bias(self) -> Tensor:
         return self.bias.view(-1, *[1] * (len(self.shape) - 1))
@@ -61,7 +110,9 @@ class SpikingLayer(nn.Module):
 
     def extra_repr(self) -> str:
         """The layer's size, for print(network)."""
-        return f"{type(self.synapses).__name__.lower()}, {tuple(self.weight.shape)} -> {self.shape}"
+        extras = ", recurrent" if self.recurrent_weight is not None else ""
+        extras += f", {self.delays.kind} delays up to {self.delays.max_steps}" if self.delays else ""
+        return f"{type(self.synapses).__name__.lower()}, {tuple(self.weight.shape)} -> {self.shape}{extras}"
 
 
 class AveragePool(nn.Module):

@@ -8,18 +8,20 @@ from math import prod
 from torch import nn
 
 from . import AveragePool, Flatten, MaxPool, Shape, SpikingLayer
+from .delays import Delays
 from .synapses import Conv, Dense
 
 MOST_NEURONS, MOST_WEIGHTS = 2**24, 2**28
 """Of one layer. More would exhaust the memory of ordinary machines while the network is built, or in its first step."""
 
 
-def build_layers(spec: list[str], bias: float) -> tuple[Shape, nn.ModuleList]:
+def build_layers(spec: list[str], bias: float, delays: Delays | None = None) -> tuple[Shape, nn.ModuleList]:
     """The input shape and the layers of a specification.
 
     Args:
         spec: input shape, then layers; see :class:`app.network.Network`.
         bias: what all biases start with.
+        delays: of the fully connected layers.
 
     Raises:
         ValueError: naming the entry that cannot be built.
@@ -29,7 +31,7 @@ def build_layers(spec: list[str], bias: float) -> tuple[Shape, nn.ModuleList]:
     input_shape = shape = _input_shape(spec[0])
     layers = nn.ModuleList()
     for position, entry in enumerate(spec[1:], start=2):
-        layer, shape = _layer(entry, f"entry {position} of network, {entry!r},", shape, bias)
+        layer, shape = _layer(entry, f"entry {position} of network, {entry!r},", shape, bias, delays)
         layers.append(layer)
     if not isinstance(layers[-1], SpikingLayer) or len(shape) != 1:
         raise ValueError(
@@ -55,14 +57,14 @@ def _check_size(where: str, neurons: int, weights: int) -> None:
             raise ValueError(f"{where} would have {count:.3g} {what}, more than {most}; make it smaller")
 
 
-def _layer(entry: str, where: str, shape: Shape, bias: float) -> tuple[nn.Module, Shape]:
+def _layer(entry: str, where: str, shape: Shape, bias: float, delays: Delays | None) -> tuple[nn.Module, Shape]:
     """One layer behind ``shape``, and the shape that it returns."""
-    kind = re.fullmatch(r"(fc|apool|mpool)([1-9]\d*)|(conv)([1-9]\d*)c([1-9]\d*)(?:s([1-9]\d*))?|(flatten)", entry)
+    kind = re.fullmatch(r"(r?fc|apool|mpool)([1-9]\d*)|(conv)([1-9]\d*)c([1-9]\d*)(?:s([1-9]\d*))?|(flatten)", entry)
     if kind is None:
-        raise ValueError(f"{where} is no layer; known are fcN, convCcK, convCcKsS, apoolP, mpoolP and flatten")
+        raise ValueError(f"{where} is no layer; known are fcN, rfcN, convCcK, convCcKsS, apoolP, mpoolP and flatten")
     name = kind[1] or kind[3] or kind[7]
-    if name == "fc":
-        return _dense(int(kind[2]), where, shape, bias)
+    if name in ("fc", "rfc"):
+        return _dense(int(kind[2]), where, shape, bias, name == "rfc", delays)
     if name == "flatten":
         return Flatten(), (prod(shape),)
     if len(shape) != 3:
@@ -77,11 +79,13 @@ def _layer(entry: str, where: str, shape: Shape, bias: float) -> tuple[nn.Module
     return (AveragePool if name == "apool" else MaxPool)(size), (shape[0], shape[1] // size, shape[2] // size)
 
 
-def _dense(neurons: int, where: str, shape: Shape, bias: float) -> tuple[SpikingLayer, Shape]:
+def _dense(
+    neurons: int, where: str, shape: Shape, bias: float, recurrent: bool, delays: Delays | None
+) -> tuple[SpikingLayer, Shape]:
     if len(shape) != 1:
         raise ValueError(f"{where} needs one axis, but gets {'x'.join(map(str, shape))}; put flatten before it")
-    _check_size(where, neurons, neurons * shape[0])
-    return SpikingLayer(Dense(), (neurons, shape[0]), (neurons,), bias), (neurons,)
+    _check_size(where, neurons, neurons * (shape[0] + neurons * recurrent))
+    return SpikingLayer(Dense(), (neurons, shape[0]), (neurons,), bias, recurrent, delays), (neurons,)
 
 
 def _conv(channels: int, size: int, stride: int, where: str, shape: Shape, bias: float) -> tuple[SpikingLayer, Shape]:

@@ -25,53 +25,71 @@ from .synapses import Synapses
 class _Connect(torch.autograd.Function):
     """drive = W·S; backward: dL/dS = Wᵀ dL/ddrive, dL/dt̂ = S·Wᵀ dL/dshift, dL/dW from the activation channel alone.
 
-    The factor S is the height of the spike that moves: 0 or 1, or between them behind average pooling.
+    The factor S is the height of the spike that moves: 0 or 1, or between them behind average pooling. A delay moves
+    the spike that comes out of it: dL/ddelay is its share of dL/dt̂ (:class:`app.layers.delays.Delayed`).
     """
 
     @staticmethod
-    def forward(ctx: Any, spikes: Tensor, times: Tensor, weight: Tensor, synapses: Synapses) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, spikes: Tensor, times: Tensor, weight: Tensor, delay_steps: Tensor | None, synapses: Synapses
+    ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(spikes, weight)
         ctx.synapses = synapses
         drive = synapses.drive(spikes, weight)
         shift = drive.new_zeros(()).expand(drive.shape)
-        if not ctx.needs_input_grad[1]:
+        if not (ctx.needs_input_grad[1] or ctx.needs_input_grad[3]):
             ctx.mark_non_differentiable(shift)
         return drive, shift
 
     @staticmethod
     @first_derivative_only
-    def backward(ctx: Any, error: Tensor, error_t: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None, None]:
+    def backward(ctx: Any, error: Tensor, error_t: Tensor) -> tuple[Tensor | None, ...]:
         spikes, weight = ctx.saved_tensors
-        to_spikes, to_times, to_weight, _ = ctx.needs_input_grad
+        to_spikes, to_times, to_weight, to_delays, _ = ctx.needs_input_grad
         return (
             ctx.synapses.pull_back(error, weight, spikes) if to_spikes else None,
             ctx.synapses.pull_back(error_t, weight, spikes).mul_(spikes) if to_times else None,
             ctx.synapses.weight_gradient(error, weight, spikes) if to_weight else None,
+            ctx.synapses.delay_gradient(error_t, weight, spikes) if to_delays else None,
             None,
         )
 
 
 class _Fire(torch.autograd.Function):
-    """From the drive to spikes and times; backward: the learning rule, then the reverse-time scan."""
+    """From the drive to spikes and times; backward: the learning rule, then the reverse-time scan.
+
+    With W_rec the drive of step t is drive[t] + W_rec S[t−1]: a spike of step t is an input spike of step t + 1. Back
+    in time, what step t + 1 leaves behind - e_S = β_I δI, the error of an input spike, and e_t = −Σ_τ ε*[τ] δV[t+1+τ],
+    that of its time - reaches the spikes of step t before the rule looks at them, as it does from the layer above:
+
+        δS[t] += W_recᵀ e_S[t+1]        δt̂[t] += S[t] W_recᵀ e_t[t+1]        dL/dW_rec = Σ_{b,t} e_S[t+1] S[t]ᵀ
+
+    Both are the sums over the post-synaptic potential that SPEC 2 has for δS_pre and δt̂_pre, one step later.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, drive: Tensor, shift: Tensor, bias: Tensor, neuron: Neuron, rule: Rule
+        ctx: Any, drive: Tensor, shift: Tensor, bias: Tensor, recurrent: Tensor | None, neuron: Neuron, rule: Rule
     ) -> tuple[Tensor, Tensor]:
-        trajectory = reference.forward(drive, bias, neuron, rule.asks_for("current", "lost_current"))
-        ctx.save_for_backward(*trajectory, bias)
+        trajectory = reference.forward(drive, bias, neuron, rule.asks_for("current", "lost_current"), recurrent)
+        ctx.save_for_backward(*trajectory, bias, recurrent)
         ctx.neuron, ctx.rule = neuron, rule
         return trajectory.spikes_TBN, _times(trajectory.spikes_TBN)
 
     @staticmethod
     @first_derivative_only
-    def backward(ctx: Any, error_S: Tensor, error_t: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None, None]:
-        *trajectory, bias = ctx.saved_tensors
+    def backward(ctx: Any, error_S: Tensor, error_t: Tensor) -> tuple[Tensor | None, ...]:
+        *trajectory, bias, recurrent = ctx.saved_tensors
         neuron, rule, spikes = ctx.neuron, ctx.rule, trajectory[0]
-        error = membrane_error(error_S, error_t, reference.Trajectory(*trajectory), bias, neuron, rule)
-        scan = reference.adjoint(error, spikes, neuron, rule.through_reset, ctx.needs_input_grad[1])
+        error = membrane_error(error_S, error_t, reference.Trajectory(*trajectory), bias, neuron, rule, recurrent)
+        need_shift = ctx.needs_input_grad[1] or (recurrent is not None and rule.learns_from_times)
+        scan = reference.adjoint(error, spikes, neuron, rule.through_reset, need_shift)
         grad_bias = neuron.beta_bias * scan.potential_TBN.sum_to_size(1, 1, *bias.shape).view(bias.shape)
-        return scan.drive_TBN, scan.shift_TBN, grad_bias, None, None
+        grad_recurrent = None
+        if recurrent is not None:
+            grad_recurrent = scan.drive_TBN[1:].flatten(0, 1).t() @ spikes[:-1].flatten(0, 1)
+        shift = scan.shift_TBN if ctx.needs_input_grad[1] else None
+        return scan.drive_TBN, shift, grad_bias, grad_recurrent, None, None
 
 
 class _Layer(torch.autograd.Function):
@@ -117,28 +135,43 @@ def _times(spikes: Tensor) -> Tensor:
 
 
 def membrane_error(
-    error_S: Tensor, error_t: Tensor, trajectory: reference.Trajectory, bias: Tensor, neuron: Neuron, rule: Rule
-) -> Tensor | Callable[[int, Tensor, Tensor], Tensor]:
-    """δV by the rule's equation: of the whole window, or a function of t and the later errors of the same neuron.
+    error_S: Tensor,
+    error_t: Tensor,
+    trajectory: reference.Trajectory,
+    bias: Tensor,
+    neuron: Neuron,
+    rule: Rule,
+    recurrent: Tensor | None = None,
+) -> Tensor | Callable[[int, reference.Later], Tensor]:
+    """δV by the rule's equation: of the whole window, or a function of t and the later errors of the same layer.
 
     Args:
         error_S, error_t: the errors of spikes and spike times, [T, B, *N].
         trajectory: the states of the layer.
         bias: broadcastable to [*N].
         neuron, rule: whose constants, settings and equation these are.
+        recurrent: W_rec [N, N] of a layer that hears its own spikes.
     """
     known = _quantities(error_S, error_t, trajectory, bias, neuron, rule)
     names, settings = rule.parameters(), rule.settings()
     allowed = reference.may_fire(trajectory.spikes_TBN, neuron)
 
-    def at(t: int | slice, **later: Tensor) -> Tensor:
+    def at(t: int | slice, **changed: Tensor) -> Tensor:
         here = {name: value[t] if name in WINDOWS else value for name, value in known.items()}
-        error = rule.equation(*values(names, later, here, settings))
+        error = rule.equation(*values(names, changed, here, settings))
         error = torch.zeros_like(trajectory.potential_TBN[t]) + error  # an equation may give one number for all
         return error if allowed is None else torch.where(allowed[t], error, 0)
 
-    if rule.asks_for(*LATER):
-        return lambda t, d_potential, d_current: at(t, later_error=d_potential, later_current_error=d_current)
+    def behind(t: int, later: reference.Later) -> Tensor:
+        changed = {"later_error": later.potential_BN, "later_current_error": later.current_BN}
+        if recurrent is not None and "error_S" in names:
+            changed["error_S"] = error_S[t] + later.drive_BN @ recurrent
+        if recurrent is not None and "error_t" in names:
+            changed["error_t"] = error_t[t] + later.shift_BN @ recurrent * trajectory.spikes_TBN[t]
+        return at(t, **changed)
+
+    if recurrent is not None or rule.asks_for(*LATER):
+        return behind
     return at(slice(None))
 
 
@@ -181,7 +214,9 @@ def _quantities(
     return {name: make() for name, make in makers.items() if rule.asks_for(name)} | constants
 
 
-def connect(spikes: Tensor, times: Tensor, weight: Tensor, synapses: Synapses) -> tuple[Tensor, Tensor]:
+def connect(
+    spikes: Tensor, times: Tensor, weight: Tensor, synapses: Synapses, delay_steps: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Send both channels through synapses.
 
     Args:
@@ -189,14 +224,17 @@ def connect(spikes: Tensor, times: Tensor, weight: Tensor, synapses: Synapses) -
         times: pre-synaptic spike times [T, B, *M], in steps.
         weight: the synaptic weights.
         synapses: the kind of connection, dense or convolutional.
+        delay_steps: the delays of :class:`app.layers.delays.Delayed` synapses, which get their gradient.
 
     Returns:
         the drive [T, B, *N] and the placeholder through which the timing error comes back.
     """
-    return _Connect.apply(spikes, times, weight, synapses)
+    return _Connect.apply(spikes, times, weight, delay_steps, synapses)
 
 
-def fire(drive: Tensor, shift: Tensor, bias: Tensor, neuron: Neuron, rule: Rule) -> tuple[Tensor, Tensor]:
+def fire(
+    drive: Tensor, shift: Tensor, bias: Tensor, neuron: Neuron, rule: Rule, recurrent: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Run the neurons of a layer and differentiate them with a learning rule.
 
     Args:
@@ -205,8 +243,9 @@ def fire(drive: Tensor, shift: Tensor, bias: Tensor, neuron: Neuron, rule: Rule)
         bias: broadcastable to [*N].
         neuron: the neuron's constants.
         rule: the learning rule.
+        recurrent: W_rec [N, N] of a layer that hears its own spikes of the step before.
 
     Returns:
         ``spikes`` (0/1) and ``times`` (the step at each spike, 0 elsewhere), both [T, B, *N].
     """
-    return _Fire.apply(drive, shift, bias, neuron, rule)
+    return _Fire.apply(drive, shift, bias, recurrent, neuron, rule)

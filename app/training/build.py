@@ -35,6 +35,7 @@ from ..data.base import EventDataModule
 from ..data.loader import check_room, raise_worker_failure
 from ..engines import ENGINES, Choice
 from ..errors import UserError
+from ..layers.delays import Delays
 from ..network import Network
 from ..neuron.lif import Neuron, centre_bias
 from ..neuron.limits import LARGEST
@@ -60,6 +61,13 @@ def build_neuron(config: Config) -> Neuron:
     n = config.neuron
     with _naming("neuron"):
         return config.component("neuron.model").neuron(config.time_steps, n.threshold, n.max_spikes_per_neuron, n.reset)
+
+
+def build_delays(config: Config) -> Delays | None:
+    """The delays of the fully connected layers."""
+    delays = config.delays
+    with _naming("delays"):
+        return Delays(delays.kind, delays.max_steps, delays.learn) if delays.kind else None
 
 
 @contextmanager
@@ -92,13 +100,20 @@ def build_network(config: Config) -> Network:
     rule = config.component("rule")
     with _naming(""), torch.random.fork_rng([]):
         torch.random.default_generator.manual_seed(stream_seed(config.seed, "weights"))
-        return Network(config.network, neuron, rule, bias, engine=config.engine)
+        network = Network(config.network, neuron, rule, bias, config.engine, build_delays(config))
+        for purpose, draw in (("recurrent", network.draw_recurrent_weights), ("delays", network.draw_delays)):
+            torch.random.default_generator.manual_seed(stream_seed(config.seed, purpose))
+            draw()
+    return network
 
 
 def build_module(config: Config) -> SpikingModule:
     """The LightningModule."""
     optim = config.optim
-    how = Optimisation(optim.name, optim.lr, optim.weight_decay, optim.momentum, optim.schedule, optim.warmup_epochs)
+    schedule = (optim.schedule, optim.warmup_epochs)
+    how = Optimisation(
+        optim.name, optim.lr, optim.weight_decay, optim.momentum, *schedule, delay_lr_factor=config.delays.lr_factor
+    )
     network = build_network(config)
     classes = network.spiking[-1].shape[0] if config.has_labels else 0
     penalties = (network.rule.silent_penalty, config.objective.spike_cost)

@@ -33,6 +33,7 @@ class Optimisation:
         momentum: of ``sgd``.
         schedule: ``constant``, or ``cosine`` from ``lr`` to 0 over all steps of the run that are behind the warm-up.
         warmup_epochs: length of the linear rise from 0 to ``lr`` before that, in epochs; may be a fraction.
+        delay_lr_factor: the learning rate of delays, in steps, is so many times ``lr``; their weight decay is 0.
     """
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
@@ -41,6 +42,7 @@ class Optimisation:
     momentum: float = 0.0
     schedule: Literal["constant", "cosine"] = "constant"
     warmup_epochs: float = 0.0
+    delay_lr_factor: float = 100.0
 
 
 class SpikingModule(L.LightningModule):
@@ -144,7 +146,7 @@ class SpikingModule(L.LightningModule):
         gradient_clip_algorithm: str | None = None,
     ) -> None:
         """Clip the gradients, and stop before one that is not finite reaches the weights (on a GPU: a checkpoint)."""
-        parameters = optimizer.param_groups[0]["params"]
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         norm = self._gradient_norm(parameters)
         if self._logs_this_step():
             self.stop_if_not_finite()
@@ -211,7 +213,7 @@ class SpikingModule(L.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """The optimiser, and the learning-rate schedule by step."""
         how = self.optimisation
-        parameters = self.network.parameters()
+        parameters = self._parameter_groups()
         if how.name == "sgd":
             optimizer = torch.optim.SGD(parameters, how.lr, momentum=how.momentum, weight_decay=how.weight_decay)
         else:
@@ -223,6 +225,16 @@ class SpikingModule(L.LightningModule):
         total_steps = self._total_steps() if how.schedule == "cosine" else None
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, learning_rate_factor(warmup_steps, total_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        """Weights and biases; then the delays that are learned, if there are any."""
+        learned = [layer.delay_steps for layer in self.network.spiking if layer.delay_steps is not None]
+        rest = [one for one in self.network.parameters() if all(one is not delay for delay in learned)]
+        groups: list[dict[str, Any]] = [{"params": rest}]
+        if delays := [delay for delay in learned if delay.requires_grad]:
+            groups.append({"params": delays, "lr": self.optimisation.lr * self.optimisation.delay_lr_factor})
+            groups[1]["weight_decay"] = 0.0
+        return groups
 
     def _epoch_steps(self) -> int:
         """Optimiser steps of an epoch.
