@@ -447,7 +447,7 @@ for module in pkgutil.walk_packages(app.__path__, "app."):
         importlib.import_module(module.name)
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-NEEDS_POSIX = {"app.sweep.run", "app.sweep.__main__", "app.sweep.outcome"}
+NEEDS_POSIX = {"app.sweep.run", "app.sweep.slurm", "app.sweep.__main__", "app.sweep.outcome"}
 
 
 @pytest.mark.slow

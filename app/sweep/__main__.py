@@ -13,9 +13,14 @@ alone.
 
   trials=N                   runs of each option (default 1)
   jobs=N                     runs at the same time (default: one for each core); they share the cores
+  launcher=NAME              what runs them: local, or slurm with its settings below
   out=FOLDER                 the sweep's folder: runs, logs/, command.txt, results.csv, results.json
   wandb_sweep=FILE           write the grid for 'wandb sweep FILE' and 'wandb agent', run nothing
   --dry-run                  list the commands, run nothing
+
+With launcher=slurm each run is a job of a SLURM cluster (needs submitit: pip install submitit==1.5.4), all of them
+one array, jobs=N at the same time. A job that is preempted or comes to its time limit saves a checkpoint, queues
+again and goes on. Stopping the sweep leaves the jobs; the same command finds them. Settings:
 """
 
 from __future__ import annotations
@@ -30,9 +35,13 @@ from ..errors import Interrupted, UserError, run_command
 from ..report.experiments import COMMAND
 from ..report.tables import one as one_value
 from ..run_files import CONFIG
+from ..settings import settings_of
+from . import slurm  # noqa: F401  registers launcher=slurm
+from .job import going_on
+from .launchers import LAUNCHERS, Finished, Launcher, launcher_of
 from .outcome import NAMES, choose, measure, outcomes, store, table, validated, written
 from .plan import Plan, Trial, read_plan
-from .run import Finished, command, cores, is_damaged, is_finished, log_of, run_all, set_aside, sole, stored
+from .run import command, is_damaged, is_finished, log_of, set_aside, sole, stored
 
 DRY_RUN = "--dry-run"
 
@@ -40,23 +49,28 @@ DRY_RUN = "--dry-run"
 def main(argv: list[str]) -> int:
     """Run what is left of a sweep and choose; 1 if a run failed."""
     if wants_help(argv):
-        print(__doc__)
+        print(f"{__doc__}{_launcher_settings()}")
         return 0
     arguments = list(argv)
     is_dry = DRY_RUN in arguments
     plan = read_plan(argument for argument in arguments if argument != DRY_RUN)
+    launcher = launcher_of(plan.launcher)
     if plan.wandb_sweep:
+        if plan.launcher:
+            raise UserError(f"{next(iter(plan.launcher))} has no meaning with wandb_sweep, which runs nothing")
         return _write(plan, Path(plan.wandb_sweep))
     trials = plan.trials()
     if is_dry:
-        print("\n".join(shlex.join(command(trial)) for trial in trials if not is_finished(trial)))
+        print(
+            "\n".join(
+                shlex.join(going_on(command(trial), trial.out / CONFIG)) for trial in trials if not is_finished(trial)
+            )
+        )
         return 0
     try:
-        return _run(plan, trials, shlex.join(["python", "-m", "app.sweep", *arguments]))
+        return _run(plan, launcher, trials, shlex.join(["python", "-m", "app.sweep", *arguments]))
     except Interrupted as stop:
-        raise Interrupted(
-            stop.exit_code - 128, "finished runs are kept; the same command goes on with the rest"
-        ) from None
+        raise Interrupted(stop.exit_code - 128, launcher.after_stop) from None
 
 
 def _write(plan: Plan, file: Path) -> int:
@@ -71,20 +85,20 @@ def _write(plan: Plan, file: Path) -> int:
     return 0
 
 
-def _run(plan: Plan, trials: Sequence[Trial], line: str) -> int:
+def _launcher_settings() -> str:
+    return "\n".join(f"  {f'launcher.{one.name}':26} {one.metadata['help']}" for one in settings_of(LAUNCHERS["slurm"]))
+
+
+def _run(plan: Plan, launcher: Launcher, trials: Sequence[Trial], line: str) -> int:
     left = [trial for trial in trials if not is_finished(trial)]
-    jobs = min(plan.jobs or cores(), max(len(left), 1))
-    if (plan.jobs or 1) > cores():
-        raise UserError(
-            f"jobs={plan.jobs} is more than the {cores()} cores of this machine; use jobs={cores()} or less"
-        )
-    print(_heading(plan, trials, left, jobs), flush=True)
+    launcher.check(plan.jobs)
+    print(_heading(plan, trials, left, launcher.words(plan.jobs, len(left))), flush=True)
     with sole(plan.out) as lock:
         for trial in filter(is_damaged, left):
             reasons = "; ".join(found.troubles) if (found := stored(trial)) else CONFIG
             print(f"{trial.label}: damaged ({reasons}); moved to {set_aside(trial)}, to be run again", flush=True)
         (plan.out / COMMAND).write_text(f"{line}\n", encoding="utf-8")
-        finished = run_all(left, jobs, lock, _Progress(len(trials), len(left), jobs))
+        finished = launcher.run_all(left, plan.jobs, lock, _Progress(len(trials), len(left)))
         options = outcomes(trials)
         chosen = choose(options)
         store(options, chosen, plan.out)
@@ -97,13 +111,13 @@ def _run(plan: Plan, trials: Sequence[Trial], line: str) -> int:
     return int(bool(failed))
 
 
-def _heading(plan: Plan, trials: Sequence[Trial], left: Sequence[Trial], jobs: int) -> str:
+def _heading(plan: Plan, trials: Sequence[Trial], left: Sequence[Trial], how: str) -> str:
     done, broken = len(trials) - len(left), sum(map(is_damaged, left))
     begun = sum((trial.out / CONFIG).exists() for trial in left) - broken
     known = f"; {done} are finished already, {begun} go on from where they stopped" if done or begun else ""
     known += f"; {broken} are damaged and are run again" if broken else ""
     grid = f"{len(plan.options)} options x {len(trials) // len(plan.options)} trials = {len(trials)} runs"
-    return f"{plan.out}: {grid}, {jobs} at a time{known}"
+    return f"{plan.out}: {grid}, {how}{known}"
 
 
 class _Progress:
@@ -112,10 +126,9 @@ class _Progress:
     Args:
         total: runs of the sweep.
         left: runs of this session.
-        jobs: runs at the same time.
     """
 
-    def __init__(self, total: int, left: int, jobs: int) -> None:
+    def __init__(self, total: int, left: int) -> None:
         self.total, self.left, self.ended = total, left, total - left
         self.start_s = time.monotonic()
 
@@ -129,6 +142,8 @@ class _Progress:
 
 
 def _result(one: Finished) -> str:
+    if one.trouble:
+        return one.trouble
     if one.exit_code:
         return f"failed with exit code {one.exit_code}, see {log_of(one.trial)}"
     name = measure(one.trial).name

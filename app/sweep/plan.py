@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..config import Config, load_config
@@ -59,8 +59,9 @@ class Plan:
         axes: the values of each searched key.
         repeats: the values of keys that make trials, not options, such as the folds of a cross-validation.
         seeds: of the trials of each option.
-        jobs: runs at the same time; None for as many as there are cores.
+        jobs: runs at the same time; None for as many as the launcher has room for.
         wandb_sweep: the file to write the grid to for W&B, instead of running it.
+        launcher: ``launcher`` and ``launcher.SETTING``, as they were given.
     """
 
     out: Path
@@ -70,6 +71,7 @@ class Plan:
     seeds: tuple[int, ...]
     jobs: int | None
     wandb_sweep: str | None = None
+    launcher: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def options(self) -> list[Option]:
@@ -105,6 +107,7 @@ def read_plan(arguments: Iterable[str]) -> Plan:
         UserError: an argument cannot be understood.
     """
     given = dict(_split(argument) for argument in _distinct(arguments))
+    launcher = {key: _alone(key, given.pop(key)) for key in list(given) if key.partition(".")[0] == "launcher"}
     own = {key: _alone(key, given.pop(key)) for key in OWN if key in given}
     if "ckpt" in given:
         raise UserError("ckpt= has no meaning for a sweep, which goes on by itself; leave it out")
@@ -122,6 +125,7 @@ def read_plan(arguments: Iterable[str]) -> Plan:
         seeds,
         jobs,
         own.get("wandb_sweep"),
+        launcher,
     )
 
 

@@ -1,4 +1,4 @@
-"""Running trials as processes: several at once, never one twice, and going on with those that were interrupted."""
+"""Running trials as processes of this machine: several at once, never one twice, going on with interrupted ones."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar
 
 from ..errors import UserError
 from ..lock import Busy, Lock
 from ..run_files import CONFIG, Unusable
 from ..runs import Run, read_run
+from .job import PATIENCE_S, going_on
+from .launchers import LAUNCHERS, Finished
 from .plan import Trial
 
 TRAIN = Path(__file__).resolve().parents[2] / "train.py"
@@ -23,16 +26,6 @@ TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 DAMAGED = "damaged"
 """In the sweep's folder: runs whose numbers cannot be read any more."""
 POLL_S = 0.1
-PATIENCE_S = 20.0
-"""So long may interrupted runs take to write a checkpoint."""
-
-
-class Finished(NamedTuple):
-    """A run that ended in this session: its exit code, 0 for success, and how long it took."""
-
-    trial: Trial
-    exit_code: int
-    seconds: float
 
 
 def cores() -> int:
@@ -79,10 +72,9 @@ def set_aside(trial: Trial) -> Path:
 
 
 def command(trial: Trial) -> list[str]:
-    """What runs the trial: anew, or going on with it if it was begun before."""
-    begun = (trial.out / CONFIG).exists()
+    """What runs a trial from its beginning."""
     train = [str(TRAIN)] if TRAIN.is_file() else ["-m", f"{__package__.partition('.')[0]}.train"]
-    return [sys.executable, *train, *trial.arguments, *(["ckpt=last"] if begun else [])]
+    return [sys.executable, *train, *trial.arguments]
 
 
 def log_of(trial: Trial) -> Path:
@@ -113,37 +105,56 @@ def sole(folder: Path) -> Iterator[int]:
         lock.release()
 
 
-def run_all(trials: Sequence[Trial], jobs: int, lock: int, report: Callable[[Finished], None]) -> list[Finished]:
-    """Run trials, so many at once; whatever stops this process stops the runs, each at its next checkpoint.
+@LAUNCHERS.register("local")
+@dataclass(frozen=True)
+class Local:
+    """Processes of this machine, which share its cores."""
 
-    Args:
-        trials: the runs, in order.
-        jobs: processes at the same time; they share the cores.
-        lock: the lock's handle, inherited by the runs.
-        report: is told of every run that ends.
-    """
-    waiting, running, finished = list(trials), {}, []
-    threads = str(max(1, cores() // jobs))
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                trial = waiting.pop(0)
-                running[_start(trial, threads, lock)] = (trial, time.monotonic())
-            time.sleep(POLL_S)
-            for process in [process for process in running if process.poll() is not None]:
-                trial, start_s = running.pop(process)
-                finished.append(Finished(trial, process.returncode, time.monotonic() - start_s))
-                report(finished[-1])
-    finally:
-        _stop(list(running))
-    return finished
+    after_stop: ClassVar[str] = "finished runs are kept; the same command goes on with the rest"
+
+    def check(self, jobs: int | None) -> None:
+        """No more runs at the same time than cores; see :class:`Launcher`."""
+        if (jobs or 1) > cores():
+            raise UserError(f"jobs={jobs} is more than the {cores()} cores of this machine; use jobs={cores()} or less")
+
+    def words(self, jobs: int | None, runs: int) -> str:
+        """How many at a time; see :class:`Launcher`."""
+        return f"{_at_once(jobs, runs)} at a time"
+
+    def run_all(
+        self, trials: Sequence[Trial], jobs: int | None, lock: int, report: Callable[[Finished], None]
+    ) -> list[Finished]:
+        """Run trials; whatever stops this process stops the runs, each at its next checkpoint; see :class:`Launcher`.
+
+        The runs inherit the lock.
+        """
+        waiting, running, finished = list(trials), {}, []
+        at_once = _at_once(jobs, len(trials))
+        threads = str(max(1, cores() // at_once))
+        try:
+            while waiting or running:
+                while waiting and len(running) < at_once:
+                    trial = waiting.pop(0)
+                    running[_start(trial, threads, lock)] = (trial, time.monotonic())
+                time.sleep(POLL_S)
+                for process in [process for process in running if process.poll() is not None]:
+                    trial, start_s = running.pop(process)
+                    finished.append(Finished(trial, process.returncode, time.monotonic() - start_s))
+                    report(finished[-1])
+        finally:
+            _stop(list(running))
+        return finished
+
+
+def _at_once(jobs: int | None, runs: int) -> int:
+    return min(jobs or cores(), max(runs, 1))
 
 
 def _start(trial: Trial, threads: str, lock: int) -> subprocess.Popen:
     limits = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     with log_of(trial).open("a", encoding="utf-8") as log:
         return subprocess.Popen(
-            command(trial),
+            going_on(command(trial), trial.out / CONFIG),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

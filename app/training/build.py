@@ -257,6 +257,7 @@ def quiet() -> None:
         ".*LeafSpec.*",
         ".*recommended to use .self.log.*sync_dist=True.*",  # the metrics synchronise themselves
         ".*Checkpoint directory .* exists and is not empty.*",
+        ".*srun. command is available on your system but is not used.*",
     ):
         warnings.filterwarnings("ignore", message=notice)
 
