@@ -19,14 +19,14 @@ LAYERS = [
     {"app.jumps", "app.layers"},
     {"app.engines"},
     {"app.network"},
-    {"app.exact", "app.exchange", "app.metrics", "app.finite"},
+    {"app.exact", "app.exchange", "app.metrics", "app.finite", "app.operations"},
     {"app.resume"},
     {"app.callbacks"},
     {"app.config"},
     {"app.runs"},
     {"app.training.module", "app.tracking"},
     {"app.training"},
-    {"app.verify", "app.evaluate", "app.export", "app.predict", "app.report"},
+    {"app.verify", "app.evaluate", "app.costs", "app.export", "app.predict", "app.report"},
     {"app.landscape", "app.sweep"},
     {"app.cli", "app.train"},
 ]
@@ -35,6 +35,7 @@ NAMED_IN_TYPES = {"app.network", "app.network.Network"}
 """What engines run, and import for annotations only."""
 READS_CONFIG = {
     "app.config",
+    "app.costs",
     "app.tracking",
     "app.train",
     "app.training",

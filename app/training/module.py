@@ -11,6 +11,7 @@ import lightning as L
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
+from torchmetrics import Metric
 
 from ..errors import RunStopped
 from ..events import Batch
@@ -20,6 +21,7 @@ from ..losses.silent import silent_neuron_penalty
 from ..losses.spike_cost import spike_cost
 from ..metrics import SpikeMetrics, exact_sum
 from ..network import Network, NetworkOutput
+from ..operations import OperationMetrics
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class SpikingModule(L.LightningModule):
         self.train_metrics = SpikeMetrics(sizes, classes)
         self.val_metrics = SpikeMetrics(sizes, classes)
         self.test_metrics = SpikeMetrics(sizes, classes)
+        self.test_operations = OperationMetrics(len(sizes))
 
     def forward(self, batch: Batch) -> NetworkOutput:
         """The network's output for a batch."""
@@ -174,6 +177,7 @@ class SpikingModule(L.LightningModule):
         """Add a batch to the test metrics."""
         output = self.network(batch.events, self.stops_at_decision)
         self._measure(self.test_metrics, output, batch)
+        self.test_operations.update(self.network, batch.events, output)
 
     def _measure(self, metrics: SpikeMetrics, output: NetworkOutput, batch: Batch) -> None:
         loss_B = self.objective(output.spikes_TBN, output.times_TBN, batch, "none")
@@ -193,13 +197,14 @@ class SpikingModule(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log the test metrics."""
         self._log_split("test", self.test_metrics)
+        self._log_split("test", self.test_operations)
 
-    def _log_split(self, split: str, metrics: SpikeMetrics) -> None:
+    def _log_split(self, split: str, metrics: Metric) -> None:
         # already summed over processes: every rank logs the same numbers
         self.log_dict(self._computed(split, metrics), batch_size=1, rank_zero_only=False, sync_dist=False)
 
     @staticmethod
-    def _computed(split: str, metrics: SpikeMetrics) -> dict[str, Tensor]:
+    def _computed(split: str, metrics: Metric) -> dict[str, Tensor]:
         values = {f"{split}/{name}": value for name, value in metrics.compute().items()}
         metrics.reset()
         return values

@@ -9,6 +9,7 @@ from typing import Any
 from .. import tracking
 from ..best import best_validation, measure_of
 from ..files import replacing
+from ..operations import size
 from ..resume.checkpoint import read_checkpoint
 from ..runs import METRICS, SUMMARY, read_metrics
 from ..version import code_version
@@ -20,6 +21,8 @@ ROWS = (
     ("loss", "loss", "{:.4g}"),
     ("spikes per sample", "spikes_per_sample", "{:.1f}"),
     ("decision spikes per sample", "decision_spikes", "{:.1f}"),
+    ("synaptic operations per sample", "synaptic_operations", "{:,.0f}"),
+    ("synaptic operations until decision", "decision_synaptic_operations", "{:,.0f}"),
     ("time to first output spike (steps)", "time_to_first_spike_steps", "{:.1f}"),
 )
 
@@ -57,6 +60,7 @@ def finish(run: Run, train_s: float) -> dict[str, Any]:
         "seed": c.seed,
         **dict(sorted(metrics.items())),
         **_best_values(run),
+        **{name: getattr(size(run.module.network), name) for name in ("footprint_bytes", "connection_sparsity")},
         "best_epoch": read_checkpoint(Path(run.chosen_path))["epoch"] + 1 if run.chosen_path else None,
         "steps": run.trainer.global_step,
         "train_s": round(train_s, 3),
