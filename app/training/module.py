@@ -59,6 +59,7 @@ class SpikingModule(L.LightningModule):
 
     Attributes:
         stops_at_decision: run a test sample only to its first output spike; what comes later is not measured.
+        started_from: what was taken over from another run before the first step; empty if nothing was.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class SpikingModule(L.LightningModule):
         self.silent_penalty, self.spike_cost = silent_penalty, spike_cost
         self.config = config or {}
         self.stops_at_decision = False
+        self.started_from: dict[str, Any] = {}
         self.watch = Watch(network)
         sizes = [math.prod(layer.shape) for layer in network.spiking]
         self.train_metrics = SpikeMetrics(sizes, classes)

@@ -14,6 +14,7 @@ from ..resume.checkpoint import read_checkpoint
 from ..runs import METRICS, SUMMARY, read_metrics
 from ..version import code_version
 from .build import Run
+from .start_from import started_words
 
 ROWS = (
     ("accuracy by first spike", "accuracy_first", "{:.2%}"),
@@ -30,12 +31,13 @@ ROWS = (
 def heading(run: Run) -> str:
     """What is about to be trained, in two lines."""
     start, c = run.start, run.start.config
+    begun = f"{started_words(run.module.started_from)}\n" if run.module.started_from and not start.checkpoint else ""
     went_on = f", going on from {start.checkpoint} at step {start.step}" if start.checkpoint else ""
     parameters = sum(p.numel() for p in run.module.network.parameters())
     return (
         f"{c.task}: {'-'.join(c.network)} ({parameters:,} parameters), T = {c.time_steps}, rule {c.rule}, "
         f"loss {c.loss}, seed {c.seed}{went_on}\n"
-        f"engine {run.runs_on['engine']} on {run.runs_on['device']}, writing to {start.out}"
+        f"{begun}engine {run.runs_on['engine']} on {run.runs_on['device']}, writing to {start.out}"
     )
 
 
@@ -67,11 +69,13 @@ def finish(run: Run, train_s: float) -> dict[str, Any]:
         "code_version": code_version(),
         "data_fingerprint": run.origin.get("data"),
         **run.runs_on,
+        **({"init_from": run.module.started_from} if run.module.started_from else {}),
     }
     if run.trainer.is_global_zero:
         with replacing(out / SUMMARY) as file:
             file.write(json.dumps(summary, indent=2) + "\n")
-        tracking.finish(run.wandb, summary)
+        shown = {name: value for name, value in run.module.started_from.items() if name != "file"}
+        tracking.finish(run.wandb, summary | ({"init_from": shown} if shown else {}))
     return summary
 
 

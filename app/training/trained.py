@@ -9,7 +9,7 @@ from pathlib import Path
 from ..config import Config, from_dict
 from ..data.base import EventDataModule
 from ..errors import UserError
-from ..resume.checkpoint import BEST, CHECKPOINTS, read_checkpoint
+from ..resume.checkpoint import best_of, read_checkpoint
 from .build import build_data, build_module, build_trainer, quiet
 from .module import SpikingModule
 
@@ -58,8 +58,7 @@ def load_trained(path: str | Path, overrides: Sequence[str] = ()) -> Trained:
     Raises:
         UserError: the checkpoint cannot be used.
     """
-    path = Path(path).expanduser()
-    path = path / CHECKPOINTS / BEST if path.is_dir() else path
+    path = best_of(path)
     content = read_checkpoint(path)
     config = from_dict(content["config"], overrides)
     quiet()
