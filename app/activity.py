@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
@@ -86,8 +86,10 @@ class LayerActivity:
         steps_T1 = torch.arange(len(self.totals_TB), device=self.totals_TB.device)[:, None]
         return LayerActivity(counts_BN, self.totals_TB * (steps_T1 <= step), cut)
 
-    def dense_spikes(self) -> Tensor:
-        """All spikes as a dense tensor [T, B, *N]."""
+    def dense_spikes(self, samples: slice = slice(None)) -> Tensor:
+        """All spikes, or those of some samples, as a dense tensor [T, B, *N]."""
         if isinstance(self.spikes, SpikeWords):
-            return self.spikes.to_dense()
-        return self.spikes if self.spikes.is_floating_point() else self.spikes.float()
+            return replace(self.spikes, words_BTP=self.spikes.words_BTP[samples]).to_dense()
+        assert self.spikes is not None
+        spikes_TBN = self.spikes[:, samples]
+        return spikes_TBN if spikes_TBN.is_floating_point() else spikes_TBN.float()

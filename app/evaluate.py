@@ -3,7 +3,7 @@
 The settings are those that the checkpoint holds, changed by the other arguments (for example ``data.root=``). With
 ``out=FOLDER`` the metrics are written to ``FOLDER/evaluation.json`` too. With ``--until-decision`` each sample stops at
 its first output spike, as a device would that has its answer: faster, and what is reported then (first-spike accuracy,
-decision spikes, time of the decision) is the same.
+spikes and synaptic operations until the decision, its time) is the same.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from .arguments import wants_help
 from .config import help_text, parse_arguments
 from .errors import UserError, run_command
 from .files import replacing
-from .training.build import build_trainer
 from .training.folder import make_folder
 from .training.summary import metrics_table
 from .training.trained import load_trained
 
 UNTIL_DECISION = "--until-decision"
-OF_THE_DECISION = ("test/accuracy_first", "test/decision_spikes", "test/time_to_first_spike_steps")
 
 
 def main(argv: list[str]) -> int:
@@ -39,14 +37,9 @@ def main(argv: list[str]) -> int:
     config = trained.config
     if "out" in arguments:
         make_folder(Path(config.out))
-    trained.module.stops_at_decision = stop
-    trainer = build_trainer(config, Path(config.out), [], [])
     print(f"{config.task}: {trained.path} ({config.rule} rule, after {trained.epochs} epochs), reading the test split")
-    trainer.test(trained.module, datamodule=trained.data, verbose=False)
-    values = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
-    if stop:
-        values = {key: values[key] for key in OF_THE_DECISION if key in values}
-    if trainer.is_global_zero:
+    values, is_first = trained.test(stop)
+    if is_first:
         print(metrics_table(values))
         if "out" in arguments:
             with replacing(Path(config.out) / "evaluation.json") as file:

@@ -86,6 +86,15 @@ class SpikeEvents:
             raise ValueError(f"SpikeEvents of shape {self.shape} cannot take the shape {shape}")
         return SpikeEvents(self.steps_E, self.neurons_E, self.offsets_B1, self.time_steps, shape)
 
+    def part(self, samples: slice) -> SpikeEvents:
+        """The events of some consecutive samples."""
+        start, end, _ = samples.indices(self.batch_size)
+        offsets = self.offsets_B1[start : end + 1]
+        inside = slice(int(offsets[0]), int(offsets[-1]))
+        return SpikeEvents(
+            self.steps_E[inside], self.neurons_E[inside], offsets - offsets[0], self.time_steps, self.shape
+        )
+
     @property
     def batch_size(self) -> int:
         """B, the number of samples."""

@@ -200,7 +200,9 @@ def _logger(
     logging.raiseExceptions = False  # on a full disk wandb's own log would print tracebacks
     os.environ["WANDB_ERROR_REPORTING"] = "false"  # statistics about wandb itself, which hold up the end of a run
     (out / "wandb" / "data").mkdir(parents=True, exist_ok=True)
-    shown = {key: value for key, value in settings.items() if key not in ("out", "ckpt", "tracking", "config")}
+    shown = {
+        key: value for key, value in settings.items() if key not in ("out", "ckpt", "init_from", "tracking", "config")
+    }
     shown["data"] = {key: value for key, value in settings["data"].items() if key not in ("root", "cache")}
     return RunLogger(
         rows,

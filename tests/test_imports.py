@@ -31,14 +31,14 @@ LAYERS = [
     {"app.jumps", "app.layers"},
     {"app.engines"},
     {"app.network"},
-    {"app.exact", "app.exchange", "app.metrics", "app.finite"},
+    {"app.exact", "app.exchange", "app.metrics", "app.finite", "app.operations"},
     {"app.landscape.callback", "app.resume"},
     {"app.callbacks"},
     {"app.config"},
     {"app.runs"},
     {"app.training.module", "app.tracking"},
     {"app.training"},
-    {"app.landscape.checkpoint", "app.verify", "app.evaluate", "app.export", "app.predict", "app.report"},
+    {"app.landscape.checkpoint", "app.verify", "app.evaluate", "app.costs", "app.export", "app.predict", "app.report"},
     {"app.landscape.__main__", "app.sweep"},
     {"app.cli", "app.train"},
 ]
@@ -47,6 +47,7 @@ NAMED_IN_TYPES = {"app.network", "app.network.Network"}
 """What engines run, and import for annotations only."""
 READS_CONFIG = {
     "app.config",
+    "app.costs",
     "app.tracking",
     "app.train",
     "app.training",
@@ -149,7 +150,7 @@ def test_the_files_of_a_run_have_one_parser():
         "csv.DictReader": set(),
         "json.loads": {"app.verify"},  # of golden files
         "json.load": set(),
-        "yaml.load": {"app.config.read"},  # of settings that a user names
+        "yaml.load": {"app.config.read", "app.sweep.launchers"},  # of settings that a user names
         "yaml.safe_load": {"app.report.experiments"},  # of docs/experiments.yaml
     }
     for path in FILES:

@@ -177,6 +177,8 @@ def _network_problems(config: Config) -> Iterator[str]:
             f"init_bias_center={config.init_bias_center:g} has no effect with init=target_rate, which fits the biases; "
             "use init_bias_center=0"
         )
+    if config.init == "target_rate" and config.init_from:
+        yield "init=target_rate would fit the biases that init_from= takes over; use init=uniform"
     if not config.network:
         yield "network is empty: give the input shape and at least one layer, e.g. network=[64,fc200,fc10]"
 

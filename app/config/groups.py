@@ -154,6 +154,10 @@ class Config:
     network: list[str] | None = key(
         None, "input shape, then fcN, rfcN, convCcK[sS], apoolP, mpoolP, flatten, e.g. [64,fc200,fc10]; null = by task"
     )
+    init_from: str | None = key(
+        None,
+        "run's folder or checkpoint whose weights a new run starts from, layer by layer where shapes fit; null = none",
+    )
     init: Literal["uniform", "target_rate"] = key(
         "uniform", "initial biases: all by init_bias_center, or fitted so that neurons fire on init_target_share"
     )

@@ -68,6 +68,7 @@ COLUMNS = (
     Column("test loss", "test", "loss", short),
     Column("decision spikes", "test", "decision_spikes", short),
     Column("spikes per sample", "test", "spikes_per_sample", short),
+    Column("synaptic operations", "test", "decision_synaptic_operations", short),
     Column("time to first spike", "test", "time_to_first_spike_steps", short),
     Column("best epoch", "val", "epoch", whole),
 )
@@ -77,7 +78,8 @@ FEW = 5
 NOTE = (
     f"Mean ± standard deviation over finished trials [{CONFIDENCE:.0%} interval of the mean, Student's t]. "
     "Test numbers belong to the epoch that validation chose; accuracy "
-    "is by the setting's readout; spikes and time to the first output spike (in steps) are those of the test split. "
+    "is by the setting's readout; spikes and synaptic operations until the decision, and the time of the first output "
+    "spike (in steps), are those of the test split. "
     "A setting's name leaves out what most settings of its rule share."
 )
 

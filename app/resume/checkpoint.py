@@ -16,6 +16,7 @@ from lightning.fabric.plugins.io import CheckpointIO
 from ..data.loader import raise_worker_failure
 from ..errors import RunStopped, UserError
 from ..files import PARTIAL, replacing, sync_folder
+from ..run_files import CHECKPOINTS
 from .check import tensor_trouble, unlike
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
@@ -28,35 +29,44 @@ RECORD = {"metrics": {"rows": 0, "crc": 0, "newest": {}}}
 """What one of the present format knows of ``metrics.csv``."""
 
 
-def read_checkpoint(path: Path, to_resume: bool = False) -> dict[str, Any]:
+def read_checkpoint(path: Path, to_resume: bool = False, key: str = "ckpt") -> dict[str, Any]:
     """The content of a checkpoint file.
 
     Args:
         path: the file.
         to_resume: whether training is to go on from it, which takes more than the weights.
+        key: the setting that names it, for messages.
 
     Raises:
         UserError: the file is missing, damaged or foreign.
     """
     if not _is_file(path):
-        remedy = "give a .ckpt file, or ckpt=last with out=<the run's folder>"
-        raise UserError(f"ckpt={path}: there is no such checkpoint; {remedy}")
+        remedy = "give a .ckpt file, or " + (
+            "ckpt=last with out=<the run's folder>" if key == "ckpt" else "a run's folder"
+        )
+        raise UserError(f"{key}={path}: there is no such checkpoint; {remedy}")
     try:
         _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         trouble = tensor_trouble(content)
     except PermissionError:
-        raise UserError(f"ckpt={path}: the file may not be read; change its permissions") from None
+        raise UserError(f"{key}={path}: the file may not be read; change its permissions") from None
     except Exception:  # damaged bytes raise anything on their way through zipfile, zlib, pickle and torch
-        raise UserError(f"ckpt={path}: the file is damaged or no checkpoint; use another one") from None
+        raise UserError(f"{key}={path}: the file is damaged or no checkpoint; use another one") from None
     if (place := unlike(USABLE, content)) is not None:
-        raise UserError(f"ckpt={path}: not a checkpoint of this project{_at(place)}; use another one")
+        raise UserError(f"{key}={path}: not a checkpoint of this project{_at(place)}; use another one")
     if trouble:
-        raise UserError(f"ckpt={path}: {trouble}; use another one")
+        raise UserError(f"{key}={path}: {trouble}; use another one")
     needed = RESUMABLE | (RECORD if content.get("format", 1) != 1 else {})
     if to_resume and (place := unlike(needed, content)) is not None:
-        raise UserError(f"ckpt={path}: it can be evaluated but not trained on{_at(place)}; use another one")
-    return _as_of_today(path, content)
+        raise UserError(f"{key}={path}: it can be evaluated but not trained on{_at(place)}; use another one")
+    return _as_of_today(path, content, key)
+
+
+def best_of(path: str | Path) -> Path:
+    """The checkpoint that a path means: the file itself, or the best one of a run's folder."""
+    path = Path(path).expanduser()
+    return path / CHECKPOINTS / BEST if path.is_dir() else path
 
 
 def _at(place: str) -> str:
@@ -70,11 +80,11 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _as_of_today(path: Path, content: dict[str, Any]) -> dict[str, Any]:
+def _as_of_today(path: Path, content: dict[str, Any], key: str) -> dict[str, Any]:
     """A checkpoint of an earlier format in the present one; one of a later format is refused."""
     written = content.get("format", 1)
     if written not in range(1, FORMAT + 1):
-        raise UserError(f"ckpt={path}: format {written} is of a later version of this project; update it")
+        raise UserError(f"{key}={path}: format {written} is of a later version of this project; update it")
     if written == 1:
         for former in [key for key in content if str(key).endswith("DataModule")]:  # each task had one of its own
             content["EventDataModule"] = content.pop(former)

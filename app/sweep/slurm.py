@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from ..errors import UserError
 from ..files import replacing
-from ..runs import CONFIG
+from ..run_files import CONFIG
 from ..settings import setting
 from .job import Training
 from .launchers import LAUNCHERS, Finished

@@ -54,6 +54,7 @@ from ..version import code_version
 from .module import Optimisation, SpikingModule
 from .processes import ending_together, launched, meet, meet_when_started, settle_rank
 from .start import Start
+from .start_from import StartedFrom, start_from
 
 
 def build_neuron(config: Config) -> Neuron:
@@ -272,7 +273,10 @@ def build_run(start: Start) -> Run:
     config = start.config
     L.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config)
-    run = _furnished(start, module, build_data(config, module.network))
+    data = build_data(config, module.network)
+    if config.init_from and start.step is None:
+        module.started_from = start_from(module.network, config)
+    run = _furnished(start, module, data)
     run.engine = _engine(module.network, run.trainer)
     return run
 
@@ -347,6 +351,8 @@ def _furnished(start: Start, module: SpikingModule, data: EventDataModule) -> Ru
     callbacks: list[L.Callback] = [*kept, SpikeCounts(), FiniteState(), timer, stop, *saving]
     if config.init == "target_rate" and start.step is None:
         callbacks.append(TargetRate(config.init_target_share))
+    if config.init_from:
+        callbacks.append(StartedFrom(module))
     callbacks += chosen_callbacks(config, out)
     return Run(start, build_trainer(config, out, callbacks, [metrics]), module, data, best, timer, metrics, stop)
 

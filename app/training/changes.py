@@ -9,7 +9,7 @@ from ..config.schema import keys, value_of
 from ..errors import UserError
 from ..notice import warn
 
-FIXED = ("task", "network", "optim.name", "optim.lr", "optim.weight_decay", "optim.momentum")
+FIXED = ("task", "network", "init_from", "optim.name", "optim.lr", "optim.weight_decay", "optim.momentum")
 """Part of what the checkpoint holds: weights, and the optimiser's state with its settings."""
 HARMLESS = ("config", "plugins", "out", "ckpt", "checkpoint_every_s", "data.root", "data.cache", "data.path",
             "data.num_workers", "data.eval_batch_size", "trainer.max_epochs", "trainer.max_steps",

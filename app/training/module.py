@@ -11,6 +11,7 @@ import lightning as L
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
+from torchmetrics import Metric
 
 from ..errors import RunStopped
 from ..events import Batch
@@ -20,6 +21,7 @@ from ..losses.silent import silent_neuron_penalty
 from ..losses.spike_cost import spike_cost
 from ..metrics import SpikeMetrics, exact_sum
 from ..network import Network, NetworkOutput
+from ..operations import OperationMetrics
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class SpikingModule(L.LightningModule):
 
     Attributes:
         stops_at_decision: run a test sample only to its first output spike; what comes later is not measured.
+        started_from: what was taken over from another run before the first step; empty if nothing was.
     """
 
     def __init__(
@@ -79,11 +82,13 @@ class SpikingModule(L.LightningModule):
         self.silent_penalty, self.spike_cost = silent_penalty, spike_cost
         self.config, self.until_fired = config or {}, until_fired
         self.stops_at_decision = False
+        self.started_from: dict[str, Any] = {}
         self.watch = Watch(network)
         sizes = [math.prod(layer.shape) for layer in network.spiking]
         self.train_metrics = SpikeMetrics(sizes, classes, shortens=until_fired)
         self.val_metrics = SpikeMetrics(sizes, classes, shortens=until_fired)
         self.test_metrics = SpikeMetrics(sizes, classes, shortens=until_fired)
+        self.test_operations = OperationMetrics(len(sizes))
 
     def forward(self, batch: Batch) -> NetworkOutput:
         """The network's output for a batch, counted in the window that counts."""
@@ -180,6 +185,7 @@ class SpikingModule(L.LightningModule):
         """Add a batch to the test metrics."""
         output = self.network(batch.events, True) if self.stops_at_decision else self(batch)
         self._measure(self.test_metrics, output, batch)
+        self.test_operations.update(self.network, batch.events, output)
 
     def _measure(self, metrics: SpikeMetrics, output: NetworkOutput, batch: Batch) -> None:
         loss_B = self.objective(output.spikes_TBN, output.times_TBN, batch, "none")
@@ -199,13 +205,14 @@ class SpikingModule(L.LightningModule):
     def on_test_epoch_end(self) -> None:
         """Log the test metrics."""
         self._log_split("test", self.test_metrics)
+        self._log_split("test", self.test_operations)
 
-    def _log_split(self, split: str, metrics: SpikeMetrics) -> None:
+    def _log_split(self, split: str, metrics: Metric) -> None:
         # already summed over processes: every rank logs the same numbers
         self.log_dict(self._computed(split, metrics), batch_size=1, rank_zero_only=False, sync_dist=False)
 
     @staticmethod
-    def _computed(split: str, metrics: SpikeMetrics) -> dict[str, Tensor]:
+    def _computed(split: str, metrics: Metric) -> dict[str, Tensor]:
         values = {f"{split}/{name}": value for name, value in metrics.compute().items()}
         metrics.reset()
         return values

@@ -141,7 +141,7 @@ class Predictor:
         events = samples if isinstance(samples, SpikeEvents) else self.coding.images(samples, full_intensity)
         answers = []
         for start in range(0, events.batch_size, MOST_AT_ONCE):
-            answers += self.answers(self.run(_part(events, start, start + MOST_AT_ONCE)))
+            answers += self.answers(self.run(events.part(slice(start, start + MOST_AT_ONCE))))
         return answers
 
     def run(self, events: SpikeEvents) -> NetworkOutput:
@@ -170,15 +170,6 @@ class Predictor:
             Prediction(label, share, step, spikes) if fired else Prediction(None, None, None, spikes)
             for label, share, step, spikes, fired in zip(*columns, strict=True)
         ]
-
-
-def _part(events: SpikeEvents, start: int, end: int) -> SpikeEvents:
-    """Some of the samples."""
-    offsets = events.offsets_B1[start : end + 1]
-    inside = slice(int(offsets[0]), int(offsets[-1]))
-    return SpikeEvents(
-        events.steps_E[inside], events.neurons_E[inside], offsets - offsets[0], events.time_steps, events.shape
-    )
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Predictor:

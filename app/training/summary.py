@@ -9,10 +9,12 @@ from typing import Any
 from .. import tracking
 from ..best import best_validation, measure_of
 from ..files import replacing
+from ..operations import size
 from ..resume.checkpoint import read_checkpoint
 from ..run_files import CHECKPOINTS, CONFIG, LANDSCAPE, METRICS, RASTER, SUMMARY, WANDB, read_metrics
 from ..version import code_version
 from .build import Run
+from .start_from import started_words
 
 ROWS = (
     ("accuracy by first spike", "accuracy_first", "{:.2%}"),
@@ -20,6 +22,8 @@ ROWS = (
     ("loss", "loss", "{:.4g}"),
     ("spikes per sample", "spikes_per_sample", "{:.1f}"),
     ("decision spikes per sample", "decision_spikes", "{:.1f}"),
+    ("synaptic operations per sample", "synaptic_operations", "{:,.0f}"),
+    ("synaptic operations until decision", "decision_synaptic_operations", "{:,.0f}"),
     ("time to first output spike (steps)", "time_to_first_spike_steps", "{:.1f}"),
 )
 
@@ -27,12 +31,13 @@ ROWS = (
 def heading(run: Run) -> str:
     """What is about to be trained, in two lines."""
     start, c = run.start, run.start.config
+    begun = f"{started_words(run.module.started_from)}\n" if run.module.started_from and not start.checkpoint else ""
     went_on = f", going on from {start.checkpoint} at step {start.step}" if start.checkpoint else ""
     parameters = sum(p.numel() for p in run.module.network.parameters())
     return (
         f"{c.task}: {'-'.join(c.network)} ({parameters:,} parameters), T = {c.time_steps}, rule {c.rule}, "
         f"loss {c.loss}, seed {c.seed}{went_on}\n"
-        f"engine {run.runs_on['engine']} on {run.runs_on['device']}, writing to {start.out}"
+        f"{begun}engine {run.runs_on['engine']} on {run.runs_on['device']}, writing to {start.out}"
     )
 
 
@@ -57,17 +62,20 @@ def finish(run: Run, train_s: float) -> dict[str, Any]:
         "seed": c.seed,
         **dict(sorted(metrics.items())),
         **_best_values(run),
+        **{name: getattr(size(run.module.network), name) for name in ("footprint_bytes", "connection_sparsity")},
         "best_epoch": read_checkpoint(Path(run.chosen_path))["epoch"] + 1 if run.chosen_path else None,
         "steps": run.trainer.global_step,
         "train_s": round(train_s, 3),
         "code_version": code_version(),
         "data_fingerprint": run.origin.get("data"),
         **run.runs_on,
+        **({"init_from": run.module.started_from} if run.module.started_from else {}),
     }
     if run.trainer.is_global_zero:
         with replacing(out / SUMMARY) as file:
             file.write(json.dumps(summary, indent=2) + "\n")
-        tracking.finish(run.wandb, summary)
+        shown = {name: value for name, value in run.module.started_from.items() if name != "file"}
+        tracking.finish(run.wandb, summary | ({"init_from": shown} if shown else {}))
     return summary
 
 

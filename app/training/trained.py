@@ -9,9 +9,8 @@ from pathlib import Path
 from ..config import Config, from_dict
 from ..data.base import EventDataModule
 from ..errors import UserError
-from ..resume.checkpoint import BEST, read_checkpoint
-from ..run_files import CHECKPOINTS
-from .build import build_data, build_module, quiet
+from ..resume.checkpoint import best_of, read_checkpoint
+from .build import build_data, build_module, build_trainer, quiet
 from .module import SpikingModule
 
 
@@ -33,6 +32,21 @@ class Trained:
     module: SpikingModule
     data: EventDataModule
 
+    def test(self, stops_at_decision: bool = False) -> tuple[dict[str, float], bool]:
+        """The metrics of the test split, and whether this process is the one that tells them.
+
+        Args:
+            stops_at_decision: run each sample only to its first output spike; what comes later is not measured.
+        """
+        self.module.stops_at_decision = stops_at_decision
+        trainer = build_trainer(self.config, Path(self.config.out), [], [])
+        trainer.test(self.module, datamodule=self.data, verbose=False)
+        values = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
+        if stops_at_decision:
+            kept = ("test/accuracy_first", "test/time_to_first_spike_steps")
+            values = {key: value for key, value in values.items() if key in kept or key.startswith("test/decision_")}
+        return values, trainer.is_global_zero
+
 
 def load_trained(path: str | Path, overrides: Sequence[str] = ()) -> Trained:
     """Rebuild the network of a checkpoint.
@@ -44,8 +58,7 @@ def load_trained(path: str | Path, overrides: Sequence[str] = ()) -> Trained:
     Raises:
         UserError: the checkpoint cannot be used.
     """
-    path = Path(path).expanduser()
-    path = path / CHECKPOINTS / BEST if path.is_dir() else path
+    path = best_of(path)
     content = read_checkpoint(path)
     config = from_dict(content["config"], overrides)
     quiet()

@@ -103,7 +103,7 @@ function offerMetrics() {
   const known = new Set(groups.flatMap((group) => Object.keys(group[state.split])));
   const choices = (names) => names.filter((name) => known.has(name)).map((name) => [name, METRICS[name]]);
   offer($("#pareto-y"), choices(["accuracy", "accuracy_first", "accuracy_count", "loss"]), []);
-  offer($("#pareto-x"), choices(["decision_spikes", "spikes_per_sample", "time_to_first_spike_steps"]), ["decision_spikes"]);
+  offer($("#pareto-x"), choices(["decision_spikes", "spikes_per_sample", "decision_synaptic_operations", "time_to_first_spike_steps"]), ["decision_spikes"]);
 }
 
 function draw() {

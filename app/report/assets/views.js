@@ -6,6 +6,7 @@ const METRICS = {
   accuracy_count: "accuracy by spike count",
   loss: "loss",
   decision_spikes: "decision spikes per sample",
+  decision_synaptic_operations: "synaptic operations per sample, until the decision",
   spikes_per_sample: "spikes per sample",
   time_to_first_spike_steps: "time to first output spike (steps)",
   silent_share: "silent share of neurons",
