@@ -29,11 +29,14 @@ LAYERS = [
     {"app.verify", "app.evaluate", "app.export", "app.predict", "app.report"},
     {"app.landscape", "app.sweep"},
     {"app.cli", "app.train"},
+    {"app.completion"},
 ]
 FILES = sorted(APP.rglob("*.py"))
 NAMED_IN_TYPES = {"app.network", "app.network.Network"}
 """What engines run, and import for annotations only."""
 READS_CONFIG = {
+    "app.cli",
+    "app.completion",
     "app.config",
     "app.tracking",
     "app.train",

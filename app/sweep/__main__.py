@@ -26,21 +26,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..arguments import wants_help
+from ..config import command_help
 from ..errors import Interrupted, UserError, run_command
 from ..report.experiments import COMMAND
 from ..report.tables import one as one_value
 from ..runs import CONFIG
 from .outcome import NAMES, choose, measure, outcomes, store, table, validated, written
-from .plan import Plan, Trial, read_plan
+from .plan import OWN, Plan, Trial, read_plan
 from .run import Finished, command, cores, is_damaged, is_finished, log_of, run_all, set_aside, sole, stored
 
-DRY_RUN = "--dry-run"
+FLAGS = ("dry-run",)
+KEYS = OWN
+DRY_RUN = f"--{FLAGS[0]}"
 
 
 def main(argv: list[str]) -> int:
     """Run what is left of a sweep and choose; 1 if a run failed."""
     if wants_help(argv):
-        print(__doc__)
+        print(command_help(__doc__, argv))
         return 0
     arguments = list(argv)
     is_dry = DRY_RUN in arguments
