@@ -32,6 +32,8 @@ PAGES = {
     "tests/fuzz/README.md": "FUZZ.md",
 }
 """Pages outside docs/ and where the site has them."""
+FOLDERS = {"configs": "CONFIGS.md", "examples": "EXAMPLES.md", "CITATION.cff": "CITATION.cff"}
+"""Pages that stand for what is no page."""
 RUN = re.compile(r"^```(console|python) run\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 TUTORIAL = "TUTORIAL.md"
 
@@ -43,7 +45,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for source, target in PAGES.items():
         text = (ROOT / source).read_text(encoding="utf-8")
         files.append(File.generated(config, target, content=_with_links(text, posixpath.dirname(source))))
-    files.append(File.generated(config, "CONFIGS.md", content=_configurations()))
+    about = "`config=NAME` takes one of these files; `_base_` is the file it builds on."
+    files.append(File.generated(config, "CONFIGS.md", content=_listed("Configurations", about, "configs", "yaml")))
+    about = "One for each task, run by the tests; those that begin with `my_` are plugins."
+    files.append(File.generated(config, "EXAMPLES.md", content=_listed("Examples", about, "examples", "py")))
+    files.append(File.generated(config, "CITATION.cff", abs_src_path=str(ROOT / "CITATION.cff")))
     for path in sorted((ROOT / "examples").glob("*.py")):
         files.append(File.generated(config, f"examples/{path.name}", abs_src_path=str(path)))
     for name in FIGURES:
@@ -67,16 +73,17 @@ def _with_links(text: str, folder: str) -> str:
         if target.startswith(("http:", "https:", "mailto:")):
             return match[0]
         path = posixpath.normpath(posixpath.join(folder, target))
-        inside = PAGES.get(path) or {"configs": "CONFIGS.md"}.get(path) or path.removeprefix("docs/")
+        inside = PAGES.get(path) or FOLDERS.get(path) or path.removeprefix("docs/")
         return f"{match[1]}({inside}{anchor})"
 
     return re.sub(r"(\[[^\]]*\])\(([^)#\s]+)(#[^)\s]*)?\)", mended, text)
 
 
-def _configurations() -> str:
-    parts = ["# Configurations", "", "`config=NAME` takes one of these files; `_base_` is the file it builds on.", ""]
-    for path in sorted((ROOT / "configs").glob("*.yaml")):
-        parts += [f"## {path.stem}", "", "```yaml", path.read_text(encoding="utf-8").rstrip(), "```", ""]
+def _listed(title: str, about: str, folder: str, ending: str) -> str:
+    """A page with the files of a folder."""
+    parts = [f"# {title}", "", about, ""]
+    for path in sorted((ROOT / folder).glob(f"*.{ending}")):
+        parts += [f"## {path.stem}", "", f"```{ending}", path.read_text(encoding="utf-8").rstrip(), "```", ""]
     return "\n".join(parts)
 
 
