@@ -1,4 +1,4 @@
-"""Train a spiking network: ``python train.py [config=<name or path>] [key=value …]``; ``--help`` lists every key.
+"""Train a spiking network: ``python train.py [config=<name or path>] [key=value …]``; ``--help-all`` lists all keys.
 
 The page itself is :mod:`app.train`; installed, the same is ``antlr-snn train``.
 """

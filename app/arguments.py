@@ -24,8 +24,8 @@ class Arguments:
 
 
 def wants_help(argv: Sequence[str]) -> bool:
-    """Whether ``--help`` or ``-h`` is among the arguments."""
-    return "--help" in argv or "-h" in argv
+    """Whether ``--help``, ``-h`` or ``--help-all`` is among the arguments."""
+    return bool({"--help", "-h", "--help-all"} & {*argv})
 
 
 def read_arguments(

@@ -21,6 +21,7 @@ COMMANDS = {
     "report": ("report.__main__", "compare stored runs on one page"),
     "landscape": ("landscape.__main__", "loss on lines and planes; which rule's gradient describes it"),
     "verify": ("verify", "replay golden files through every engine"),
+    "completion": ("completion", "print a script that completes this command in bash, zsh or fish"),
 }
 """Module and purpose of each command; the module has ``main(argv)``."""
 
@@ -28,7 +29,8 @@ COMMANDS = {
 def usage() -> str:
     """What ``antlr-snn --help`` prints."""
     commands = "\n".join(f"  {name:11}{purpose}" for name, (_, purpose) in COMMANDS.items())
-    return f"usage: antlr-snn COMMAND [arguments]\n\n{commands}\n\nantlr-snn COMMAND --help explains one; --version"
+    more = "antlr-snn COMMAND --help explains one, --help-all lists the settings of a run, --version"
+    return f"usage: antlr-snn COMMAND [arguments]\n\n{commands}\n\n{more}"
 
 
 def main(argv: list[str]) -> int | None:
@@ -40,6 +42,11 @@ def main(argv: list[str]) -> int | None:
     if not argv or argv[0] in ("--help", "-h"):
         print(usage())
         return 0 if argv else 2
+    if argv[0] == "--help-all":
+        from .config import help_text
+
+        print(f"{usage()}\n\n{help_text()}")
+        return 0
     if argv[0] == "--version":
         print(f"antlr-snn {__version__}")
         return 0

@@ -12,20 +12,21 @@ import json
 from pathlib import Path
 
 from .arguments import wants_help
-from .config import help_text, parse_arguments
+from .config import command_help, parse_arguments
 from .errors import UserError, run_command
 from .files import replacing
 from .training.folder import make_folder
 from .training.summary import metrics_table
 from .training.trained import load_trained
 
-UNTIL_DECISION = "--until-decision"
+FLAGS = ("until-decision",)
+UNTIL_DECISION = f"--{FLAGS[0]}"
 
 
 def main(argv: list[str]) -> int:
     """Evaluate; prints the table of metrics."""
     if wants_help(argv):
-        print(f"{__doc__}\n{help_text()}")
+        print(command_help(__doc__, argv))
         return 0
     stop = UNTIL_DECISION in argv
     argv = [argument for argument in argv if argument != UNTIL_DECISION]

@@ -27,6 +27,7 @@ from .training.predictor import Coding, Prediction, Predictor, load
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".pgm", ".tif", ".tiff")
 KINDS = (*IMAGES, ".bin", ".npz")
+KEYS, FLAGS = ("ckpt", "out", "full_intensity"), ("json", "invert")
 
 
 def main(argv: list[str]) -> int:
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> int:
     if wants_help(argv):
         print(__doc__)
         return 0
-    given = read_arguments(argv, keys=("ckpt", "out", "full_intensity"), flags=("json", "invert"), words="FILE")
+    given = read_arguments(argv, keys=KEYS, flags=FLAGS, words="FILE")
     if "ckpt" not in given.values or not given.words:
         raise UserError("name a checkpoint and a file, for example ckpt=runs/digits-antlr-latency-s0 image.png")
     files = [file for word in given.words for file in _files(Path(word).expanduser())]

@@ -16,11 +16,11 @@ BOUNDS = {
 
 
 def setting(default: Any, meaning: str, compare: bool = True, key: str | None = None, **bounds: float) -> Any:
-    """A field of a dataclass that users may set: its default, its meaning for ``--help``, bounds of its value.
+    """A field of a dataclass that users may set: its default, its meaning for ``--help-all``, bounds of its value.
 
     Args:
         default: the value when nothing is given; a list is copied for every object.
-        meaning: one line for ``--help``.
+        meaning: one line for ``--help-all``.
         compare: whether two objects that differ in it are different.
         key: its name in configuration files, where that is not the field's.
         **bounds: ``ge``, ``gt``, ``le``, ``lt``: limits of its value.

@@ -1,4 +1,4 @@
-"""Train a spiking network: ``python train.py [config=<name or path>] [key=value …]``; ``--help`` lists every key."""
+"""Train a spiking network: ``python train.py [config=<name or path>] [key=value …]``; ``--help-all`` lists all keys."""
 
 from __future__ import annotations
 

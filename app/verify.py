@@ -50,6 +50,7 @@ CONSTANTS = (
     "softmax_beta",
 )
 TOLERANCE = 1e-5
+KEYS, FLAGS = ("tolerance",), ("exact",)
 CONSTANTS += ("lambda_nospike", "no_spike_penalty", "kappa_exp", "kappa_extend", "grad_clip")
 
 
@@ -251,7 +252,7 @@ def main(argv: list[str]) -> int:
     if wants_help(argv):
         print(__doc__)
         return 0
-    given = read_arguments(argv, keys=["tolerance"], flags=["exact"], words="PATH")
+    given = read_arguments(argv, keys=KEYS, flags=FLAGS, words="PATH")
     exact = "exact" in given.flags
     tolerance = _tolerance(given.values.get("tolerance", str(EXACT_TOLERANCE if exact else TOLERANCE)))
     if not given.words:

@@ -25,6 +25,7 @@ from app.config import (
     help_text,
     info_text,
     load_config,
+    short_help,
     to_dict,
     to_yaml,
 )
@@ -33,6 +34,7 @@ from app.config.read import flatten
 from app.config.schema import config_type, keys, sections, value_of
 from app.errors import UserError
 from app.losses import Loss
+from app.rules import RULES
 from app.settings import setting
 
 FILES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
@@ -412,7 +414,7 @@ def test_the_nearest_key_is_suggested(key: str, near: str) -> None:
 
 def test_an_unknown_key_of_a_known_group_lists_the_group() -> None:
     assert "optim has optim.name, optim.lr" in refusal("optim.qqqq=1")
-    assert refusal("qqqq=1") == "the command line: unknown key 'qqqq'; --help lists all keys"
+    assert refusal("qqqq=1") == "the command line: unknown key 'qqqq'; --help-all lists all keys"
 
 
 @pytest.mark.parametrize(
@@ -612,7 +614,7 @@ def test_a_plugin_brings_a_loss_whose_settings_are_typed(plugin: Path) -> None:
     config = load_config(["loss=plugged", "objective.plugged_depth=4", f"plugins=[{plugin}]"])
     assert (config.loss, config.component("loss").plugged_depth, config.plugins) == ("plugged", 4, [str(plugin)])
     assert load_config(["loss=plugged", f"plugins=[{plugin}]"]).objective.plugged_depth == 3, "imported once"
-    assert "objective.plugged_depth" in (info_text([f"plugins=[{plugin}]", "--help"]) or "")
+    assert "objective.plugged_depth" in (info_text([f"plugins=[{plugin}]", "--help-all"]) or "")
 
 
 def test_a_file_may_name_plugins(plugin: Path, tmp_path: Path) -> None:
@@ -670,9 +672,19 @@ def test_help_lists_every_key_within_120_columns() -> None:
     assert all(key.meaning for key in keys().values())
 
 
+def test_help_is_one_screen_with_the_ten_keys_that_one_needs_first() -> None:
+    lines = short_help().splitlines()
+    assert len(lines) <= 30
+    assert max(map(len, lines)) <= 100
+    assert len({word for word in short_help().split() if word.removesuffix("=") in keys() and word[-1] == "="}) == 10
+    assert set(RULES) <= set(re.split(r"[\s,:]+", short_help()))
+    assert "--help-all" in short_help()
+
+
 def test_flags_are_taken_anywhere() -> None:
-    assert info_text(["optim.lr=1", "--help", "nonsense"]) == help_text()
-    assert info_text(["-h"]) == help_text()
+    assert info_text(["optim.lr=1", "--help", "nonsense"]) == short_help()
+    assert info_text(["-h"]) == short_help()
+    assert info_text(["optim.lr=1", "--help-all", "nonsense"]) == help_text()
     assert info_text(["optim.lr=1"]) is None
     assert "\nseed: 9\n" in (info_text(["seed=9", "--print-config"]) or "")
     with pytest.raises(UserError):

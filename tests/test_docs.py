@@ -1,9 +1,12 @@
 """What README and docs show runs as it is written."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from app.config import load_config
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -52,3 +55,20 @@ def _is_known(name):
             if path.is_file():
                 return k == len(parts) or re.search(rf"\b{parts[k]}\b", path.read_text()) is not None
     return False
+
+
+def commands():
+    """All lines that train, but those with an ellipsis, a checkpoint or code of one's own."""
+    for page in PAGES:
+        for line in re.findall(r"^(?:    |\$ )?(?:srun )?python train\.py(.*)$", page.read_text(), re.MULTILINE):
+            if not re.search(r"…|<|\[key|ckpt=|plugins=|\\\\?$", line):
+                line = re.split(r" [|&#] ?|&&|\s# ", line)[0]
+                yield pytest.param(line.split("#")[0], id=f"{page.name}:{line.strip()[:60]}")
+
+
+@pytest.mark.parametrize("line", [*dict.fromkeys(commands())])
+def test_settings_of_commands_are_settings(line, tmp_path, monkeypatch):
+    """Data that the reader has, and the reader alone, are not looked for here."""
+    argv = [argument for argument in shlex.split(line) if argument not in ("--print-config", "--help", "--help-all")]
+    if not any(argument.startswith("data.path=") for argument in argv):
+        assert load_config(argv).task

@@ -353,7 +353,7 @@ def test_a_state_that_is_not_finite_never_replaces_a_good_checkpoint(poison, wha
 
 
 def test_help_and_print_config(capsys):
-    assert train.main(["--help"]) == 0
+    assert train.main(["--help-all"]) == 0
     printed = capsys.readouterr().out
     for key in ("optim.lr", "data.root", "trainer.max_epochs", "tracking.mode", "neuron.max_spikes_per_neuron"):
         assert key in printed

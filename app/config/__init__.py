@@ -17,17 +17,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
 
+from ..arguments import wants_help
 from ..errors import UserError
 from .check import complete, fill_choices
 from .components import SLOTS, load_plugins, not_loaded
 from .environment import tracking_mode
 from .groups import Config
-from .help import help_text
+from .help import HELP_ALL, command_help, help_text, short_help
 from .read import (
     COMMAND_LINE,
-    HELP,
     PRINT_CONFIG,
-    SHORT_HELP,
     Layer,
     asks_outside,
     brief,
@@ -43,12 +42,14 @@ from .schema import Key, config_type, keys, misplaced, sections
 __all__ = [
     "CONFIGS",
     "Config",
+    "command_help",
     "from_dict",
     "help_text",
     "import_plugins",
     "info_text",
     "load_config",
     "parse_arguments",
+    "short_help",
     "to_dict",
     "to_yaml",
 ]
@@ -105,10 +106,10 @@ def to_yaml(config: Config) -> str:
 
 
 def info_text(argv: Sequence[str], configs: Path = CONFIGS) -> str | None:
-    """What ``--help`` or ``--print-config``, anywhere among the arguments, prints; None if neither is there."""
-    if HELP in argv or SHORT_HELP in argv:
+    """What ``--help``, ``--help-all`` or ``--print-config``, anywhere among them, prints; None if none is there."""
+    if wants_help(argv):
         import_plugins(argv)
-        return help_text()
+        return help_text() if HELP_ALL in argv else short_help()
     if PRINT_CONFIG not in argv:
         return None
     config, layers = _load([argument for argument in argv if argument != PRINT_CONFIG], configs)
@@ -287,7 +288,7 @@ def _unknown(name: str, value: Any) -> str:
     if name in sections():
         return f"{name} is a group of keys ({_members(name)}) and cannot be {brief(value)}"
     close = _nearest(name, last)
-    hint = f"; {section} has {_members(section)}" if section in sections() else f"; {HELP} lists all keys"
+    hint = f"; {section} has {_members(section)}" if section in sections() else f"; {HELP_ALL} lists all keys"
     return f"unknown key {brief(name)}{did_you_mean(close) or hint}"
 
 

@@ -1,16 +1,43 @@
-"""The text of ``--help``: every setting with type, default, meaning and range."""
+"""The texts of ``--help``, the keys that one needs first, and ``--help-all``: every setting with type and range."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from textwrap import wrap
 from typing import Any
 
+from .components import SLOTS
 from .schema import Key, keys, sections
 
+FIRST = (
+    "config",
+    "task",
+    "rule",
+    "loss",
+    "network",
+    "optim.lr",
+    "trainer.max_epochs",
+    "data.root",
+    "seed",
+    "out",
+)
+"""The keys that ``--help`` shows."""
+HELP_ALL = "--help-all"
+SHORT_USAGE = """\
+usage: python train.py [config=NAME_OR_PATH] [key=value ...]
+
+"""
+EXAMPLES = """
+examples:
+  python train.py                                    ANTLR on the digits
+  python train.py task=mnist rule=timing seed=1      configs/mnist_timing.yaml with another seed
+  python train.py ckpt=runs/digits-antlr-latency-s0  go on after an interruption
+
+--help-all lists all keys, --print-config shows those of this run and stops
+"""
 USAGE = """\
-usage: python train.py [config=NAME_OR_PATH] [key=value ...] [--print-config] [--help]
+usage: python train.py [config=NAME_OR_PATH] [key=value ...] [--print-config] [--help] [--help-all]
 
 Settings come from the defaults below, then from a YAML file, then from the command line; the last one wins.
 Without config=, the file is configs/<task>_<rule>.yaml if there is one. A file can build on another one in the same
@@ -26,10 +53,12 @@ examples:
 """
 WIDTHS = (33, 25, 14, 46)
 """Characters of the columns key, type, default, meaning; 120 with the margin of 2."""
+SHORT_WIDTHS = (21, 9, 70)
+"""Characters of the columns key, default, meaning; 100 with the margin."""
 
 
 def help_text() -> str:
-    """What ``--help`` prints: the usage and a table of every key, at most 120 characters wide."""
+    """What ``--help-all`` prints: the usage and a table of every key, at most 120 characters wide."""
     lines = [USAGE, *_row("key", "type", "default", "meaning")]
     abouts = {"": "The run", **sections()}
     for section, about in abouts.items():
@@ -41,6 +70,27 @@ def help_text() -> str:
                 if key.owners == owners:
                     lines += _row(key.name, key.type, value_text(key.default), _meaning(key))
     return "\n".join(lines) + "\n"
+
+
+def short_help() -> str:
+    """What ``--help`` prints: the keys that one needs first, on one screen of 100 columns."""
+    rows = []
+    for name in FIRST:
+        key = keys()[name]
+        is_choice = key.name in SLOTS
+        meaning = f"{key.meaning}: {', '.join(SLOTS[name].names)}" if is_choice else key.meaning
+        rows += _row(f"{name}=", value_text(key.default), meaning, widths=SHORT_WIDTHS)
+    return SHORT_USAGE + "\n".join(rows) + "\n" + EXAMPLES
+
+
+def command_help(about: str | None, argv: Sequence[str]) -> str:
+    """What a command that takes settings prints for ``--help`` and ``--help-all``.
+
+    Args:
+        about: its own text.
+        argv: its arguments.
+    """
+    return f"{about}\n{help_text() if HELP_ALL in argv else f'{HELP_ALL} lists the settings.'}"
 
 
 def _heading(owners: tuple[tuple[str, str], ...]) -> Iterator[str]:
@@ -65,7 +115,7 @@ def _meaning(key: Key) -> str:
     return f"{key.meaning} ({key.signs})" if key.signs else key.meaning
 
 
-def _row(*cells: str) -> Iterator[str]:
-    wrapped = [wrap(cell, width - 2, break_on_hyphens=False) for cell, width in zip(cells, WIDTHS, strict=True)]
+def _row(*cells: str, widths: Sequence[int] = WIDTHS) -> Iterator[str]:
+    wrapped = [wrap(cell, width - 2, break_on_hyphens=False) for cell, width in zip(cells, widths, strict=True)]
     for parts in zip_longest(*wrapped, fillvalue=""):
-        yield ("  " + "".join(part.ljust(width) for part, width in zip(parts, WIDTHS, strict=True))).rstrip()
+        yield ("  " + "".join(part.ljust(width) for part, width in zip(parts, widths, strict=True))).rstrip()

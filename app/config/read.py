@@ -18,11 +18,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ..errors import UserError
 from .check import has_control
+from .help import HELP_ALL
 from .schema import keys, sections
 
 COMMAND_LINE = "the command line"
 BASE = "_base_"
-HELP, SHORT_HELP, PRINT_CONFIG = FLAGS = ("--help", "-h", "--print-config")
+PRINT_CONFIG = "--print-config"
+FLAGS = ("--help", "-h", HELP_ALL, PRINT_CONFIG)
 
 
 class Layer(NamedTuple):
@@ -49,7 +51,9 @@ def _split(argument: str) -> tuple[str, str]:
         raise UserError(f"argument {brief(argument)} holds a control character: write it without")
     if not name or not equals:
         close = [f"{argument}=VALUE"] if name in keys() else get_close_matches(argument.replace("_", "-"), FLAGS, 1)
-        raise UserError(f"expected key=value, got {brief(argument)}{did_you_mean(close) or f'; {HELP} lists all keys'}")
+        raise UserError(
+            f"expected key=value, got {brief(argument)}{did_you_mean(close) or f'; {HELP_ALL} lists all keys'}"
+        )
     if not value:
         or_null = f" or {name}=null" if name in keys() and keys()[name].is_nullable else ""
         raise UserError(f"{brief(name)} has an empty value: write {name}=VALUE{or_null}")

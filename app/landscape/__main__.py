@@ -22,7 +22,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..arguments import read_arguments, wants_help
-from ..config import import_plugins
+from ..config import command_help, import_plugins
 from ..errors import UserError, run_command
 from ..files import replacing
 from ..report.experiments import public_command
@@ -48,12 +48,15 @@ class Options:
     samples: int = 64
 
 
+KEYS, FLAGS = ("ckpt", "out", *(field.name for field in fields(Options))), PARTS
+
+
 def main(argv: list[str]) -> int:
     """Measure, write, print the tables."""
     if wants_help(argv):
-        print(__doc__)
+        print(command_help(__doc__, argv))
         return 0
-    arguments = read_arguments(argv, flags=PARTS)
+    arguments = read_arguments(argv, flags=FLAGS)
     parts, given = [part for part in PARTS if part in arguments.flags] or list(PARTS), arguments.values
     import_plugins(argv)
     if "ckpt" not in given:

@@ -27,6 +27,7 @@ from .tables import csv_text, markdown
 COMMANDS = {"results": "results_page", "spike-trains": "spike_trains", "workspace": "workspace"}
 """Further commands and the modules that hold their ``main``."""
 TITLE = "Spiking networks compared"
+KEYS = ("out", "title")
 
 
 def main(argv: list[str]) -> int:
@@ -36,7 +37,7 @@ def main(argv: list[str]) -> int:
     if wants_help(argv):
         print(__doc__)
         return 0
-    given = read_arguments(argv, keys=("out", "title"), words="RUNS")
+    given = read_arguments(argv, keys=KEYS, words="RUNS")
     out = Path(given.values.get("out", "report.html"))
     if out.suffix not in (".html", ".md", ".csv"):
         raise UserError(f"out={out}: the name must end with .html, .md or .csv")

@@ -31,6 +31,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..arguments import wants_help
+from ..config import command_help
 from ..errors import Interrupted, UserError, run_command
 from ..report.experiments import COMMAND
 from ..report.tables import one as one_value
@@ -40,16 +41,18 @@ from . import slurm  # noqa: F401  registers launcher=slurm
 from .job import going_on
 from .launchers import LAUNCHERS, Finished, Launcher, launcher_of
 from .outcome import NAMES, choose, measure, outcomes, store, table, validated, written
-from .plan import Plan, Trial, read_plan
+from .plan import OWN, Plan, Trial, read_plan
 from .run import command, is_damaged, is_finished, log_of, set_aside, sole, stored
 
-DRY_RUN = "--dry-run"
+FLAGS = ("dry-run",)
+KEYS = OWN
+DRY_RUN = f"--{FLAGS[0]}"
 
 
 def main(argv: list[str]) -> int:
     """Run what is left of a sweep and choose; 1 if a run failed."""
     if wants_help(argv):
-        print(f"{__doc__}{_launcher_settings()}")
+        print(command_help(f"{__doc__}{_launcher_settings()}", argv))
         return 0
     arguments = list(argv)
     is_dry = DRY_RUN in arguments
