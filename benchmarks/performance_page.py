@@ -74,8 +74,8 @@ adds a row of gradients per event. Where more than half of all inputs fire in a 
 through all inputs at once, with the same bits. The membrane potential is not stored; the backward task of 64 neurons
 runs them again up to the last error and then scans back. The errors of the layer above stay in factored form and are
 multiplied by its weights inside the scan, four steps at once. Each number is summed by one task in a fixed order,
-hence the same bits for any number of threads (`tests/test_numba.py`). Threads are Python's, which sleep between two
-calls, survive a fork, and claim one task after the other from an atomic counter.
+hence the same bits for any number of threads (`tests/engines/test_event_driven.py`). Threads are Python's, which sleep
+between two calls, survive a fork, and claim one task after the other from an atomic counter.
 """
 
 

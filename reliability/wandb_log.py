@@ -1,7 +1,8 @@
 """What a W&B run's log on the disk holds: a second opinion on what the application wrote.
 
 wandb 0.31 has no Python reader for its own log, so this file has one: records as in a LevelDB log, each a protobuf
-message. ``tests/test_wandb_log.py`` compares it with ``wandb leet inspect``, so that a change of format is noticed.
+message. ``tests/reliability/test_wandb_log.py`` compares it with ``wandb leet inspect``, so that a change of format is
+noticed.
 """
 
 from __future__ import annotations

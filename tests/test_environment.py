@@ -15,8 +15,8 @@ from app.errors import run_command
 from app.files import naming, replacing
 from app.kernels import compile as compiling
 from reliability.lost_disks import NAMESPACE, namespaces
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent
 TRAIN = str(ROOT / "train.py")
 SMALL = [
     "network=[64,fc10]",

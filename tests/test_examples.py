@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_tools import checkpoint, rows, run
 
 from app import evaluate
 from app.config import components, load_config
@@ -14,8 +13,9 @@ from app.config.components import SLOTS
 from app.errors import UserError
 from app.events import Batch
 from app.training.build import build_network
+from tests.support import ROOT
+from tests.support.run_tools import checkpoint, rows, run
 
-ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 
 

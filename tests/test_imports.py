@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-APP = Path(__file__).parent.parent / "app"
+from tests.support import ROOT
+
+APP = ROOT / "app"
 LAYERS = [
     {"app.environment"},
     {"app", "app.output"},
@@ -162,3 +164,20 @@ def test_the_files_of_a_run_have_one_parser():
                 assert module_name(path) in {"app.run_files", *parsers[name]}, f"{path} calls {name}"
     for name in ('"config.yaml"', '"metrics.csv"', '"summary.json"', '"wandb_id"'):
         assert [module_name(path) for path in FILES if name in path.read_text()] == ["app.run_files"]
+
+
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_test_imports_another(path):
+    """What tests share stands in tests/support, which imports no test either."""
+    stems = {other.stem for other in TESTS if other.stem.startswith("test_")}
+    for name in imported(path):
+        assert not stems & set(name.split(".")), f"{name} is a test; move what is shared to tests/support"
+        assert name == "tests" or not name.startswith("tests.") or name.startswith("tests.support"), name
+
+
+def test_tests_mirror_the_folders():
+    rooms = {path.name for path in (ROOT / "tests").iterdir() if any(path.glob("test_*.py"))}
+    assert rooms <= {path.name for path in APP.iterdir()} | {"benchmarks", "reliability"}

@@ -2,15 +2,14 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 import app
 from app.losses import LOSSES
 from app.rules import RULES
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent
 SCRIPT = """
 import {package}, sys
 from {package}.config import load_config

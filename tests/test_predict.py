@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from run_tools import run
 from sklearn.datasets import load_digits
 
 import app
@@ -14,6 +13,7 @@ from app import export, predict
 from app.data.tasks.nmnist import NMNIST
 from app.errors import UserError
 from app.training.predictor import Coding
+from tests.support.run_tools import run
 
 DIGITS = load_digits().images
 

@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-from run_tools import resume, run
 
 from app.config import load_config
 from app.config.schema import keys
@@ -19,6 +18,7 @@ from app.run_files import printable
 from app.runs import find_runs, read_run, stored_runs
 from app.training.build import build_data, build_network
 from app.training.module import SpikingModule
+from tests.support.run_tools import resume, run
 
 CONFIG = (
     "task: digits\nrule: antlr\nseed: 3\nloss: latency\nreadout: first\nnetwork: ['64', fc10]\noptim:\n  lr: 1.0e-05\n"

@@ -9,7 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from run_tools import FAST, resume, rows, run
 
 import train
 from app import tracking
@@ -24,6 +23,7 @@ from app.training.module import SpikingModule
 from reliability.lost_tracking import after_sync, numbers, services_of, sessions, tracked
 from reliability.wandb_log import Session, read_log
 from reliability.wandb_server import WandbServer
+from tests.support.run_tools import FAST, resume, rows, run
 
 wandb = pytest.importorskip("wandb")
 OFFLINE = "tracking.mode=offline"

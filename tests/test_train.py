@@ -13,8 +13,8 @@ import torch
 import train
 from app import evaluate
 from app.errors import run_command
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent
 FAST = ["network=[64,fc20,fc10]", "time_steps=30", "trainer.enable_progress_bar=false", "tracking.mode=disabled"]
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic import idx_bytes, recording_bytes
+
+from tests.support.synthetic import idx_bytes, recording_bytes
 
 
 @pytest.fixture

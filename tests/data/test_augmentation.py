@@ -6,13 +6,12 @@ from itertools import chain, islice
 import numpy as np
 import pytest
 import torch
-from test_data_module import numbered_data
-from test_event_dataset import SHAPE, TIME_STEPS, make_arrays
 
 from app.data.augmentation import Augmentation, AugmentedDataset
 from app.data.event_dataset import EventDataset
 from app.data.sampler import KeyedIndices
 from app.events import SpikeEvents
+from tests.support.numbered import SHAPE, TIME_STEPS, make_arrays, numbered_data
 
 ALL = Augmentation(0.2, 1, 2)
 KEY = (5, 1, 3, 0)

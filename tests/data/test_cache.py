@@ -3,11 +3,11 @@ import stat
 
 import numpy as np
 import pytest
-from test_event_dataset import make_arrays
 
 from app.data import cache
 from app.data.cache import cached_arrays
 from app.errors import UserError
+from tests.support.numbered import make_arrays
 
 
 class Builder:

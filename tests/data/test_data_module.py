@@ -1,49 +1,20 @@
 """Resuming and sharing, with and without Lightning. Labels are sample numbers, so that batches show their samples."""
 
 import json
-import os
 import subprocess
 import sys
 import warnings
-from dataclasses import dataclass
 from itertools import chain, islice
-from pathlib import Path
-from typing import ClassVar
 
 import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from test_event_dataset import SHAPE, TIME_STEPS, make_arrays
 
 from app.data.base import EventDataModule
-from app.data.event_dataset import EventDataset
-from app.data.task import Task
 from app.errors import UserError
-
-TRAIN, VAL = 23, 10
-
-
-@dataclass(frozen=True)
-class Numbered(Task):
-    """Each label is the number of its sample."""
-
-    input_shape: ClassVar[tuple[int, ...]] = SHAPE
-    num_classes: ClassVar[int] = TRAIN
-
-    def load_train_val(self, time_steps, seed):
-        return self._numbered(TRAIN, time_steps), self._numbered(VAL, time_steps)
-
-    def load_test(self, time_steps, seed):
-        return self._numbered(11, time_steps)
-
-    def _numbered(self, samples, time_steps):
-        return EventDataset(make_arrays(samples)[0], time_steps, self.input_shape)
-
-
-def numbered_data(**options):
-    """Batches of 4, hence 6 in an epoch."""
-    return EventDataModule(Numbered(), **{"time_steps": TIME_STEPS, "batch_size": 4, "seed": 3, **options})
+from tests.support import ROOT
+from tests.support.numbered import TRAIN, VAL, Recorder, numbered_data
 
 
 def labels(batches) -> list[list[int]]:
@@ -104,26 +75,6 @@ def test_other_batches_resume_only_at_the_end_of_an_epoch():
     larger = numbered_data(batch_size=8)
     larger.load_state_dict(data.state_dict())
     assert epochs(larger, 1)[0] == epochs(numbered_data(batch_size=8), 3)[2]
-
-
-class Recorder(L.LightningModule):
-    """Records the samples of each training batch, and those of the validation."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = torch.nn.Linear(1, 1)
-        self.seen: list[tuple[int, int, list[int]]] = []
-        self.validated: list[int] = []
-
-    def training_step(self, batch, index):
-        self.seen.append((self.current_epoch, index, batch.label_B.tolist()))
-        return self.layer(batch.label_B[:, None].float()).mean()
-
-    def validation_step(self, batch, index):
-        self.validated += batch.label_B.tolist()
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), 0.01)
 
 
 class Crash(Callback):
@@ -200,11 +151,8 @@ def test_too_few_samples_for_the_processes_are_refused(monkeypatch):
 @pytest.mark.slow
 def test_two_processes_share_the_samples(tmp_path):
     """In a child process, since ddp_fork must not fork one in which threads have run."""
-    script = Path(__file__).with_name("two_processes.py")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(script.parents[2]), str(script.parent)])}
-    run = subprocess.run(
-        [sys.executable, script, tmp_path], env=environment, capture_output=True, text=True, timeout=90
-    )
+    command = [sys.executable, "-m", "tests.support.two_processes", tmp_path]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90)
     assert run.returncode == 0, run.stderr
     ranks = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
     assert sorted(chain(*(rank["validated"] for rank in ranks))) == list(range(VAL))

@@ -7,18 +7,7 @@ import torch
 from app.data.cache import cached_arrays
 from app.data.event_arrays import EventArrays
 from app.data.event_dataset import EventDataset
-
-TIME_STEPS, SHAPE = 12, (2, 3, 4)
-
-
-def make_arrays(samples: int = 20, rate: float = 0.1) -> tuple[EventArrays, np.ndarray]:
-    """Arrays and the dense spikes of shape [S, T, N] that they hold; some samples are silent."""
-    dense = np.random.default_rng(0).random((samples, TIME_STEPS, 24)) < rate
-    dense[[0, 7, samples - 1]] = False
-    rows, steps, neurons = dense.nonzero()
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=samples))])
-    labels = np.arange(samples, dtype=np.uint8)
-    return EventArrays(steps.astype(np.int16), neurons.astype(np.uint16), offsets, labels), dense
+from tests.support.numbered import SHAPE, TIME_STEPS, make_arrays
 
 
 @pytest.mark.parametrize("indices", [[3], [5, 1, 9, 2], [0, 7], [4, 4, 0, 4], list(range(20))])

@@ -3,10 +3,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from synthetic import idx_bytes
 
 from app.data.idx import MOST_ITEMS, read_idx
 from app.errors import UserError
+from tests.support.synthetic import idx_bytes
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (7, 28, 28)).astype(np.uint8)
 

@@ -4,7 +4,6 @@ import numpy as np
 import pooch
 import pytest
 import requests
-from synthetic import idx_bytes
 
 from app.data.base import EventDataModule
 from app.data.encoding import latency_table
@@ -13,6 +12,7 @@ from app.data.mnist_files import FASHION_SOURCE, MNIST_SOURCE, find_files
 from app.data.tasks.fashion import FashionMNIST
 from app.data.tasks.mnist import MNIST
 from app.errors import UserError
+from tests.support.synthetic import idx_bytes
 
 
 def module(root, kind=MNIST, outputs=10, **options):

@@ -5,7 +5,6 @@ import zipfile
 import numpy as np
 import pytest
 import tonic.download_utils
-from synthetic import recording_bytes
 
 from app.data.base import EventDataModule
 from app.data.nmnist_files import download_recordings, list_recordings, unpack
@@ -13,6 +12,7 @@ from app.data.nmnist_parsing import LARGEST_FILE_BYTES, Binning, read_recording
 from app.data.tasks import nmnist
 from app.data.tasks.nmnist import NMNIST
 from app.errors import UserError
+from tests.support.synthetic import recording_bytes
 
 
 def module(root, cache, **options):

@@ -1,7 +1,6 @@
 """The GPU engine in Triton's interpreter, on the CPU, against its plain twin: spikes exactly, then all gradients."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,8 +17,9 @@ from app.rules import Rule, activation, antlr, timing
 from app.rules.layer_rule import LayerRule
 from app.rules.rule import QUANTITIES
 from app.settings import setting
+from tests.support import ROOT
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = ROOT / "tests/golden"
 RULES = {
     "activation": activation(),
     "rectangular": activation(Rectangular(0.8)),

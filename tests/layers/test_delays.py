@@ -1,6 +1,5 @@
 """Delays in the plain engine, float64: what they do to spikes, their gradient, and what rounding does to both."""
 
-import continuous_loop as exact
 import numpy as np
 import pytest
 import torch
@@ -11,6 +10,7 @@ from app.network import Network
 from app.neuron.lif import Neuron
 from app.neuron.psp import psp_slope_kernel
 from app.rules import RULES, activation, antlr
+from tests.support import continuous_loop as exact
 
 T, B, M, N, LONGEST = 25, 3, 6, 5, 7
 KINDS = ("axonal", "dendritic", "synaptic")

@@ -1,6 +1,5 @@
 """Layers that hear their own spikes: the plain engine in float64, against autograd, by hand and in continuous time."""
 
-import continuous_loop as exact
 import numpy as np
 import pytest
 import torch
@@ -11,6 +10,7 @@ from app.network import Network
 from app.neuron.lif import Neuron
 from app.neuron.surrogate import Exponential, Rectangular
 from app.rules import RULES, activation, antlr, timing
+from tests.support import continuous_loop as exact
 
 T, B, M, N = 30, 3, 6, 5
 STEPS_S = (4e-5, 1e-5)

@@ -5,7 +5,6 @@ import re
 import numpy as np
 import pytest
 import torch
-from continuous import write_case
 
 from app import verify
 from app.errors import UserError
@@ -16,6 +15,7 @@ from app.layers.spiking import connect, fire
 from app.layers.synapses import Dense
 from app.neuron.lif import Neuron
 from app.rules import eventprop, timing
+from tests.support.continuous import write_case
 
 
 @pytest.fixture(scope="module")

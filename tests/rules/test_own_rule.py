@@ -2,7 +2,6 @@
 
 import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +12,9 @@ from app.equations import exp, where
 from app.neuron.surrogate import Surrogate
 from app.rules import RULES
 from app.settings import setting
+from tests.support import ROOT
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = ROOT / "examples"
 STEPS = 40
 SOMETHING = torch.tensor(2.0)
 

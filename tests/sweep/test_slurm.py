@@ -16,8 +16,8 @@ from app.errors import UserError, run_command
 from app.sweep import __main__ as sweep
 from app.sweep import job, run, slurm
 from app.sweep.launchers import launcher_of
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 STAND_IN = f"""
 import json, os, signal, sys, time
 from pathlib import Path

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_tools import FAST, checkpoint, resume, rows, run, state_of
 
 import train
 from app import evaluate
@@ -27,9 +26,10 @@ from app.training.module import SpikingModule
 from app.training.trained import load_trained
 from reliability import __main__ as selftest
 from reliability.dying_processes import DDP
+from tests.support import ROOT
+from tests.support.run_tools import FAST, checkpoint, resume, rows, run, state_of
 
-ROOT = Path(__file__).parent.parent
-KILLED_RUN = str(Path(__file__).parent / "killed_run.py")
+KILLED_RUN = str(ROOT / "tests/support/killed_run.py")
 
 
 @pytest.fixture(autouse=True)

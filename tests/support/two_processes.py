@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import lightning as L
-from test_data_module import Recorder, numbered_data
+
+from tests.support.numbered import Recorder, numbered_data
 
 
 class Writer(Recorder):

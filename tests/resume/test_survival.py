@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from run_tools import FAST, checkpoint, resume, run, state_of
 
 import train
 from app import files, tracking
@@ -21,8 +20,8 @@ from reliability import damaged_checkpoints, lost_disks
 from reliability.bench import Bench
 from reliability.digest import digest
 from reliability.lost_tracking import services_of
+from tests.support.run_tools import FAST, checkpoint, resume, run, state_of
 
-ROOT = Path(__file__).parent.parent
 FOLDER = Path("o/checkpoints")
 
 

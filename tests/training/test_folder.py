@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from run_tools import FAST, checkpoint, resume, run
 
 import train
 from app.errors import UserError, run_command
 from app.lock import NAME, Busy, Lock
 from app.training.folder import new_folder
+from tests.support import ROOT
+from tests.support.run_tools import FAST, checkpoint, resume, run
 
-ROOT = Path(__file__).parent.parent
 TWELVE = f"""
 import os, sys
 sys.path.insert(0, {str(ROOT)!r})

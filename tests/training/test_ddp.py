@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_tools import FAST, checkpoint, rows
 
 from app.config import from_dict
 from app.training.build import build_module
@@ -16,9 +15,10 @@ from reliability import __main__ as selftest
 from reliability.bench import STUCK_S, Bench
 from reliability.dying_processes import DDP, DEATH_S, has_gone, one_of_two_dies, second_process
 from reliability.patience import group, outputs_of
+from tests.support import ROOT
+from tests.support.run_tools import FAST, checkpoint, rows
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parent.parent
 TRAIN = str(ROOT / "train.py")
 
 

@@ -28,8 +28,8 @@ from reliability import __main__ as selftest
 from reliability import inputs
 from reliability.inputs import Kind, kinds, try_inputs
 from reliability.malformed_models import DROP, go_on_from, good_case, good_checkpoint
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent
 EXAMPLES = 40
 KINDS = {kind.name: kind for kind in kinds()}
 

@@ -11,7 +11,7 @@ from functools import reduce
 from importlib import import_module
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def kill_at(place: str) -> None:

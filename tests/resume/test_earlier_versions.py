@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_tools import checkpoint, resume, run
+
+from tests.support.run_tools import checkpoint, resume, run
 
 FORMER = {"EventDataModule": "DigitsDataModule"}
 """Each task had a data module of its own, under whose name Lightning stored the position in the data."""

@@ -6,11 +6,11 @@ import shutil
 from xml.etree import ElementTree
 
 import pytest
-from test_report import made
 
 from app.report.groups import group
 from app.report.page import page as page_html
 from app.report.results import result_of
+from tests.support.made_runs import made
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium")

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from test_numba import RULES, assert_close, make, run, trains
 
 from app.events import SpikeEvents
 from app.kernels import reference
+from tests.support.networks import RULES, assert_close, make, run, trains
 
 SPEC = ["20", "fc24", "fc10"]
 STEPS = 30

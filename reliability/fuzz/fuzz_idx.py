@@ -1,4 +1,4 @@
-"""Coverage-guided fuzzing of the IDX reader with atheris; tests/fuzz/README.md says how to run it."""
+"""Coverage-guided fuzzing of the IDX reader with atheris; reliability/fuzz/README.md says how to run it."""
 
 import atheris
 

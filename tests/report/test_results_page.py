@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 
 import pytest
-from test_report import made
 
 from app.errors import UserError
 from app.report import results_page, spike_trains
@@ -12,6 +11,8 @@ from app.report.experiments import Experiment, published, read_experiments
 from app.report.groups import group
 from app.report.intervals import fold_means, t_interval, wilson_interval
 from app.report.results import result_of
+from tests.support import ROOT
+from tests.support.made_runs import made
 
 COMMAND = "python -m app.sweep task=digits trials=2 data.root=/home/me/data out=runs/x"
 
@@ -169,7 +170,7 @@ def test_a_wrong_experiment_is_named(text, named):
 
 
 def test_the_projects_own_experiments_can_be_read():
-    assert len(read_experiments(Path(__file__).parent.parent / "docs/experiments.yaml")) > 3
+    assert len(read_experiments(ROOT / "docs/experiments.yaml")) > 3
 
 
 def test_spike_trains_need_finished_runs_and_a_name_for_the_table(monkeypatch):

@@ -19,8 +19,8 @@ from app.sweep import __main__ as sweep
 from app.sweep import run
 from app.sweep.outcome import outcomes
 from app.sweep.plan import read_plan, split_values
+from tests.support import ROOT
 
-ROOT = Path(__file__).parent.parent
 STAND_IN = f"""
 import json, os, sys, time
 from pathlib import Path

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from run_tools import checkpoint, run
 
 from app.callbacks.layer_health import diagnose
 from app.callbacks.target_rate import firing_share, fit_biases
@@ -10,6 +9,7 @@ from app.events import SpikeEvents
 from app.network import Network
 from app.neuron.lif import Neuron
 from app.rules import antlr
+from tests.support.run_tools import checkpoint, run
 
 SAMPLES = 100
 
