@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .compile import kernel
 from .lanes import LANES, lowest
-from .layout import list_spikes
+from .layout import list_spikes, spikes_in
 
 
 class Cells(NamedTuple):
@@ -140,7 +140,7 @@ def cells_of(starts_T1, neurons_E, words_TP, totals_LT, first, last, wiring, k, 
         flow_TP: where the error of each cell goes, to be filled in; or empty.
     """
     below_TP = _words_below(starts_T1, neurons_E, words_TP, first, last, wiring, k)
-    count = totals_LT[k - 1, first:last].sum() if k > 0 else starts_T1[last] - starts_T1[first]
+    count = spikes_in(totals_LT, k - 1, first, last) if k > 0 else starts_T1[last] - starts_T1[first]
     layer, (steps, blocks) = wiring.layers[k], below_TP.shape
     starts_T1, cells_E = np.empty(steps + 1, np.int64), np.empty(count, np.int32)
     heights_E = np.empty(count if layer.weighted else 0, np.float32)
@@ -154,7 +154,8 @@ def cells_of(starts_T1, neurons_E, words_TP, totals_LT, first, last, wiring, k, 
     for t in range(steps):
         starts_T1[t] = e
         if len(flow_TP):
-            flow_TP[t] = wiring.quiet[wiring.layers[k - 1].first_block : layer.first_block]
+            for p in range(blocks):
+                flow_TP[t, p] = wiring.quiet[wiring.layers[k - 1].first_block + p]
         for p in range(blocks):
             word = below_TP[t, p]
             while word != 0:
@@ -249,7 +250,7 @@ def heard_by(starts_T1, neurons_E, words_TP, totals_LT, first, last, wiring, k):
     if k == 0:
         return Heard(starts_T1[first : last + 1].reshape(1, -1), neurons_E, nothing, none)
     starts_FT = np.empty((1, last - first + 1), np.int64)
-    rows_E = np.empty(totals_LT[k - 1, first:last].sum(), np.int32)
+    rows_E = np.empty(spikes_in(totals_LT, k - 1, first, last), np.int32)
     below_TP = words_TP[first:last, wiring.layers[k - 1].first_block : layer.first_block]
     list_spikes(below_TP, starts_FT[0], rows_E)
     return Heard(starts_FT, rows_E, nothing, none)
