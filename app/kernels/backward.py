@@ -480,7 +480,7 @@ def backward_kernels(
             for b in range(g * samples // groups, (g + 1) * samples // groups):
                 live, words_TP = errors.live_B[b], record.words_BTP[b]
                 inputs_T1, totals_LT = record.starts_BT1[b], record.totals_BLT[b]
-                heard = heard_by(inputs_T1, neurons_E, words_TP, totals_LT, 0, live, wiring, depth)
+                heard = heard_by(inputs_T1, neurons_E, words_TP, totals_LT, first, live, wiring, depth)
                 if act and top:
                     above.errors_at_top(b, n0, width, live, errors.spikes_TBN, scratch.errors_TL, scratch.busy_T)
                 elif act:
@@ -554,7 +554,7 @@ def backward_kernels(
             biases_BW[b] = 0
             # from the fully connected layer above
             flow_TP = _flow(live, wiring, front)
-            sample = (record.starts_BT1[b], neurons_E, words_TP, record.totals_BLT[b], 0, live, wiring)
+            sample = (record.starts_BT1[b], neurons_E, words_TP, record.totals_BLT[b], first, live, wiring)
             cells = cells_of(*sample, front, flow_TP)
             errors_CU = np.zeros((wiring.layers[front].cells + 1, width), np.float32)
             times_CU = np.zeros((wiring.layers[front].cells + 1, width if tim else 0), np.float32)

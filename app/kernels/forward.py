@@ -9,7 +9,7 @@ import numpy as np
 from .compile import kernel
 from .dense import after_spikes, crowded_tile, drive_of, drive_tile, next_state, spread_out, used_up
 from .lanes import LANES, at_least, choose, claim, load, lowest, members, spread, store
-from .layout import TILE, aligned, index_events
+from .layout import TILE, aligned, index_events, spikes_in
 from .routes import heard_by
 
 CHUNK_STEPS = 16
@@ -110,7 +110,7 @@ def _take_stock(b, wiring, record):
     layers, steps = record.totals_BLT.shape[1:]
     record.counts_BN[b] = 0
     for k in range(layers):
-        record.decision_BL[b, k] = record.totals_BLT[b, k, : record.until_B[b]].sum()
+        record.decision_BL[b, k] = spikes_in(record.totals_BLT[b], k, 0, record.until_B[b])
         layer = wiring.layers[k]
         for t in range(steps):
             for p in range(layer.first_block, layer.first_block + layer.blocks if record.totals_BLT[b, k, t] else 0):

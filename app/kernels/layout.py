@@ -139,6 +139,15 @@ def index_events(steps_E, neurons_E, offsets_B1, b, inputs, starts_T1, seen_M):
 
 
 @kernel()
+def spikes_in(totals_LT, k, first, last):
+    """How often layer k fires from step ``first`` to ``last``."""
+    found = 0
+    for t in range(first, last):
+        found += totals_LT[k, t]
+    return found
+
+
+@kernel()
 def list_spikes(words_TP, starts_T1, neurons_E):
     """The spikes of a layer as events, by step and then by neuron."""
     e = 0

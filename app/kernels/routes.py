@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .compile import kernel
 from .lanes import LANES, lowest
-from .layout import list_spikes
+from .layout import list_spikes, spikes_in
 
 
 class Cells(NamedTuple):
@@ -100,6 +100,36 @@ def _words_below(starts_T1, neurons_E, words_TP, first, last, wiring, k):
     return inputs_TP[:, 0:blocks]
 
 
+@kernel()
+def _count_windows(below_TP, wiring, k, starts_T1, cells_E, heights_E, counts_C):
+    """Fill in what layer k hears behind a single pooling: the windows in which neurons fire, and how many of them.
+
+    Args:
+        below_TP: the spikes below.
+        counts_C: zeros.
+    """
+    layer, cell_of, (steps, blocks) = wiring.layers[k], wiring.cell_of, below_TP.shape
+    e, table, size = 0, layer.first_cell_of, np.float32(layer.side * layer.side)
+    for t in range(steps):
+        starts_T1[t] = e
+        for p in range(blocks):
+            word = below_TP[t, p]
+            while word != 0:
+                cell = cell_of[table + p * LANES + lowest(word)]
+                word &= word - np.uint64(1)
+                if cell < 0:
+                    continue
+                if counts_C[cell] == 0:
+                    cells_E[e] = cell
+                    e += 1
+                counts_C[cell] += 1
+        for i in range(starts_T1[t], e):
+            if len(heights_E):
+                heights_E[i] = np.float32(counts_C[cells_E[i]]) / size
+            counts_C[cells_E[i]] = 0
+    starts_T1[steps] = e
+
+
 @kernel(allocates=True)
 def cells_of(starts_T1, neurons_E, words_TP, totals_LT, first, last, wiring, k, flow_TP):
     """What layer k hears in a sample from step ``first`` to ``last``.
@@ -110,18 +140,22 @@ def cells_of(starts_T1, neurons_E, words_TP, totals_LT, first, last, wiring, k, 
         flow_TP: where the error of each cell goes, to be filled in; or empty.
     """
     below_TP = _words_below(starts_T1, neurons_E, words_TP, first, last, wiring, k)
-    count = totals_LT[k - 1, first:last].sum() if k > 0 else starts_T1[last] - starts_T1[first]
+    count = spikes_in(totals_LT, k - 1, first, last) if k > 0 else starts_T1[last] - starts_T1[first]
     layer, (steps, blocks) = wiring.layers[k], below_TP.shape
     starts_T1, cells_E = np.empty(steps + 1, np.int64), np.empty(count, np.int32)
     heights_E = np.empty(count if layer.weighted else 0, np.float32)
     table, side = layer.first_cell_of, layer.side
+    if layer.pools == 1 and not len(flow_TP):
+        _count_windows(below_TP, wiring, k, starts_T1, cells_E, heights_E, np.zeros(layer.cells, np.int32))
+        return Cells(starts_T1, cells_E, heights_E)
     seen_C = np.full(layer.cells if side > 1 else 0, -1, np.int32)
     values, winners = np.empty(side * side, np.float32), np.zeros(2 * side * side, np.int32)
     e, cell_of = 0, wiring.cell_of
     for t in range(steps):
         starts_T1[t] = e
         if len(flow_TP):
-            flow_TP[t] = wiring.quiet[wiring.layers[k - 1].first_block : layer.first_block]
+            for p in range(blocks):
+                flow_TP[t, p] = wiring.quiet[wiring.layers[k - 1].first_block + p]
         for p in range(blocks):
             word = below_TP[t, p]
             while word != 0:
@@ -144,41 +178,64 @@ def cells_of(starts_T1, neurons_E, words_TP, totals_LT, first, last, wiring, k, 
     return Cells(starts_T1, cells_E, heights_E)
 
 
-@kernel(allocates=True)
-def to_fields(cells, wiring, k, want_origins):
-    """Cells as rows of all the fields of layer k that see them."""
+@kernel()
+def _room_of_fields(cells, wiring, k, counts_P, next_F):
+    """Let ``next_F`` say where the entries of each field of layer k begin; returns how many there are.
+
+    Args:
+        counts_P, next_F: zeros, for every position of the map and every field.
+    """
+    layer, reach_first, reach_field = wiring.layers[k], wiring.reach_first, wiring.reach_field
+    starts_T1, cells_E, _ = cells
+    for e in range(starts_T1[len(starts_T1) - 1]):
+        counts_P[cells_E[e] // layer.channels] += 1
+    for position in range(len(counts_P)):
+        reach = layer.first_reach + position
+        for i in range(reach_first[reach], reach_first[reach + 1]):
+            next_F[reach_field[i]] += counts_P[position]
+    entries = 0
+    for f in range(len(next_F)):
+        next_F[f], entries = entries, entries + next_F[f]
+    return entries
+
+
+@kernel()
+def _fill_fields(cells, wiring, k, next_F, starts_FT, rows_E, heights_E, origins_E):
+    """Cells as rows of all fields that see them, field by field and step by step."""
     starts_T1, cells_E, cell_heights_E = cells
     reach_first, reach_field, reach_row = wiring.reach_first, wiring.reach_field, wiring.reach_row
     layer, steps = wiring.layers[k], len(starts_T1) - 1
     fields, channels, reach = layer.fields, layer.channels, layer.first_reach
-    starts_FT = np.zeros((fields, steps + 2), np.int64)  # while they are filled, the start of step t is at t + 1
+    has_heights, has_origins = len(heights_E) > 0, len(origins_E) > 0
     for t in range(steps):
-        for e in range(starts_T1[t], starts_T1[t + 1]):
-            position = reach + cells_E[e] // channels
-            for i in range(reach_first[position], reach_first[position + 1]):
-                starts_FT[reach_field[i], t + 2] += 1
-    entries = 0
-    for f in range(fields):
-        starts_FT[f, 0] = entries
-        starts_FT[f, 1] = entries
-        for t in range(steps):
-            entries += starts_FT[f, t + 2]
-            starts_FT[f, t + 2] = entries
-    rows_E = np.empty(entries, np.int32)
-    heights_E = np.empty(entries if len(cell_heights_E) else 0, np.float32)
-    origins_E = np.empty(entries if want_origins else 0, np.int32)
-    for t in range(steps):
+        for f in range(fields):
+            starts_FT[f, t] = next_F[f]
         for e in range(starts_T1[t], starts_T1[t + 1]):
             position, channel = reach + cells_E[e] // channels, cells_E[e] % channels
             for i in range(reach_first[position], reach_first[position + 1]):
                 f = reach_field[i]
-                entry = starts_FT[f, t + 1]
-                starts_FT[f, t + 1] = entry + 1
+                entry = next_F[f]
+                next_F[f] = entry + 1
                 rows_E[entry] = reach_row[i] + channel
-                if len(heights_E):
+                if has_heights:
                     heights_E[entry] = cell_heights_E[e]
-                if want_origins:
+                if has_origins:
                     origins_E[entry] = e
+    for f in range(fields):
+        starts_FT[f, steps] = next_F[f]
+
+
+@kernel(allocates=True)
+def to_fields(cells, wiring, k, want_origins):
+    """Cells as rows of all the fields of layer k that see them."""
+    layer, steps = wiring.layers[k], len(cells.starts_T1) - 1
+    next_F = np.zeros(layer.fields, np.int64)
+    entries = _room_of_fields(cells, wiring, k, np.zeros(layer.cells // layer.channels, np.int64), next_F)
+    starts_FT = np.empty((layer.fields, steps + 1), np.int64)
+    rows_E = np.empty(entries, np.int32)
+    heights_E = np.empty(entries if len(cells.heights_E) else 0, np.float32)
+    origins_E = np.empty(entries if want_origins else 0, np.int32)
+    _fill_fields(cells, wiring, k, next_F, starts_FT, rows_E, heights_E, origins_E)
     return Heard(starts_FT, rows_E, heights_E, origins_E)
 
 
@@ -193,7 +250,7 @@ def heard_by(starts_T1, neurons_E, words_TP, totals_LT, first, last, wiring, k):
     if k == 0:
         return Heard(starts_T1[first : last + 1].reshape(1, -1), neurons_E, nothing, none)
     starts_FT = np.empty((1, last - first + 1), np.int64)
-    rows_E = np.empty(totals_LT[k - 1, first:last].sum(), np.int32)
+    rows_E = np.empty(spikes_in(totals_LT, k - 1, first, last), np.int32)
     below_TP = words_TP[first:last, wiring.layers[k - 1].first_block : layer.first_block]
     list_spikes(below_TP, starts_FT[0], rows_E)
     return Heard(starts_FT, rows_E, nothing, none)
