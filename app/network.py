@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from .engines import AUTO, ENGINES, Choice, NetworkOutput, choose
 from .events import SpikeEvents
 from .layers import SpikingLayer
 from .layers.spec import build_layers
+from .layers.synapses import PRODUCTS
 from .neuron.lif import Neuron
 from .rules.rule import Rule
 
@@ -39,18 +41,32 @@ class Network(nn.Module):
         rule: the learning rule that ``backward`` follows.
         bias: what all biases start with.
         engine: the name of the engine that runs the network; ``auto`` takes the fastest one that can.
+        products: ``float32``, ``tf32`` or ``bf16``: in which numbers spikes and errors are multiplied by weights; all
+            else, and what comes out of a product, keeps the type of the weights.
 
     Raises:
         ValueError: naming the entry of the specification that cannot be built, or what stands in the engine's way.
     """
 
-    def __init__(self, spec: list[str], neuron: Neuron, rule: Rule, bias: float = 0.0, engine: str = AUTO) -> None:
+    def __init__(
+        self,
+        spec: list[str],
+        neuron: Neuron,
+        rule: Rule,
+        bias: float = 0.0,
+        engine: str = AUTO,
+        products: str = "float32",
+    ) -> None:
         super().__init__()
         self.spec = list(spec)
         self.neuron = neuron
         self.rule = rule
         self.rule.parameters()
         self.input_shape, self.layers = build_layers(self.spec, bias)
+        if products not in PRODUCTS:
+            raise ValueError(f"products={products!r} is unknown; choose {', '.join(PRODUCTS)}")
+        for layer in self.spiking:
+            layer.synapses = replace(layer.synapses, products=products)
         self.engine = engine
         self.choose_engine()
 

@@ -94,7 +94,7 @@ def build_network(config: Config) -> Network:
     rule = config.component("rule")
     with _naming(""), torch.random.fork_rng([]):
         torch.random.default_generator.manual_seed(stream_seed(config.seed, "weights"))
-        return Network(config.network, neuron, rule, bias, engine=config.engine)
+        return Network(config.network, neuron, rule, bias, config.engine, config.products)
 
 
 def build_module(config: Config) -> SpikingModule:
@@ -259,6 +259,10 @@ def build_run(start: Start) -> Run:
     L.seed_everything(config.seed, workers=True, verbose=False)
     module = build_module(config)
     run = _furnished(start, module, build_data(config, module.network))
+    if config.products != "float32" and run.trainer.strategy.root_device.type != "cuda":
+        raise UserError(
+            f"products={config.products} is for GPUs (CUDA, ROCm), and this run is not on one; leave it out"
+        )
     run.engine = _engine(module.network, run.trainer)
     return run
 
