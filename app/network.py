@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from .events import SpikeEvents
 from .layers import SpikingLayer
 from .layers.delays import Delays
 from .layers.spec import build_layers
+from .layers.synapses import PRODUCTS
 from .neuron.lif import Neuron
 from .rules.rule import Rule
 
@@ -41,6 +43,8 @@ class Network(nn.Module):
         bias: what all biases start with.
         engine: the name of the engine that runs the network; ``auto`` takes the fastest one that can.
         delays: on the way to every fully connected layer; None for none.
+        products: ``float32``, ``tf32`` or ``bf16``: in which numbers spikes and errors are multiplied by weights; all
+            else, and what comes out of a product, keeps the type of the weights.
 
     Raises:
         ValueError: naming the entry of the specification that cannot be built, or what stands in the engine's way.
@@ -54,17 +58,29 @@ class Network(nn.Module):
         bias: float = 0.0,
         engine: str = AUTO,
         delays: Delays | None = None,
+        products: str = "float32",
     ) -> None:
         super().__init__()
         self.spec = list(spec)
         self.neuron = neuron
         self.rule = rule
         self.rule.parameters()
+        if products not in PRODUCTS:
+            raise ValueError(f"products={products!r} is unknown; choose {', '.join(PRODUCTS)}")
         self.input_shape, self.layers = build_layers(self.spec, bias, delays)
         self.draw_recurrent_weights()
         self.draw_delays()
+        if products != PRODUCTS[0]:
+            self._multiply_in(products)
         self.engine = engine
         self.choose_engine()
+
+    def _multiply_in(self, products: str) -> None:
+        for layer in self.spiking:
+            if layer.delays is not None or layer.recurrent_weight is not None:
+                what = "a recurrent layer" if layer.delays is None else "delays"
+                raise ValueError(f"products={products} is not known to {what}; use products={PRODUCTS[0]}")
+            layer.synapses = replace(layer.synapses, products=products)
 
     @property
     def engine(self) -> str:

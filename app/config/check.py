@@ -234,6 +234,10 @@ def _trainer_problems(config: Config) -> Iterator[str]:
     yield from _share_problems("val_check_interval", trainer.val_check_interval, least=1)
     if trainer.devices == 0:
         yield "trainer.devices=0 leaves nothing to run on; use trainer.devices=1, or -1 for all devices"
+    if config.products != "float32" and trainer.precision != "32-true":
+        yield (
+            f"products={config.products} rounds what trainer.precision={trainer.precision} keeps; leave one of them out"
+        )
     if isinstance(trainer.deterministic, str) and trainer.deterministic != "warn":
         yield f"trainer.deterministic={trainer.deterministic!r} is not one of true, false, warn"
 

@@ -150,6 +150,10 @@ class Config:
         "auto",
         "time loops: plain PyTorch (layerwise), compiled for the CPU (event_driven), or the fastest that applies",
     )
+    products: Literal["float32", "tf32", "bf16"] = key(
+        "float32",
+        "numbers in which a GPU multiplies by weights; TF32 and bfloat16 are faster and round to 10 and 8 bits",
+    )
     time_steps: int | None = key(None, "steps per sample; null = by task (nmnist: 300, others: 100)", ge=1, le=32_767)
     network: list[str] | None = key(
         None, "input shape, then fcN, rfcN, convCcK[sS], apoolP, mpoolP, flatten, e.g. [64,fc200,fc10]; null = by task"

@@ -276,6 +276,8 @@ class EventDriven:
                 return f"it has {_described(layer)} behind {'x'.join(map(str, shape))}, which is not event-driven"
             if reason := changed(layer) or loops_and_delays(layer):
                 return f"its {_described(layer)} {reason}"
+            if isinstance(layer, SpikingLayer) and layer.synapses.products == "bf16":
+                return "its products are bf16 instead of float32"
         last = network.layers[-1] if network.layers else None
         if not (type(last) is SpikingLayer and type(last.synapses) is Dense):
             return "it does not end with a fully connected layer"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -26,29 +28,59 @@ class Synapses(Protocol):
         """Σ_{t,b} error·spikesᵀ, in the shape of ``weight``."""
 
 
+PRODUCTS = ("float32", "tf32", "bf16")
+"""What products of weights with spikes or errors are computed in; what comes out of them is as wide as what went in."""
+
+
+@dataclass(frozen=True)
 class Dense:
-    """Every neuron sees every input: weight [N, M]."""
+    """Every neuron sees every input: weight [N, M].
+
+    Args:
+        products: one of :data:`PRODUCTS`.
+    """
+
+    products: str = "float32"
 
     def drive(self, spikes: Tensor, weight: Tensor) -> Tensor:
         """S·Wᵀ for the whole window at once."""
-        return F.linear(spikes, weight)
+        return _product(self.products, F.linear, spikes, weight)
 
     def pull_back(self, error: Tensor, weight: Tensor, spikes: Tensor) -> Tensor:
         """error·W."""
-        return error @ weight
+        return _product(self.products, torch.matmul, error, weight)
 
     def weight_gradient(self, error: Tensor, weight: Tensor, spikes: Tensor) -> Tensor:
         """errorᵀ·S summed over time and batch."""
-        return error.flatten(0, 1).t() @ spikes.flatten(0, 1)
+        return _product(self.products, torch.matmul, error.flatten(0, 1).t(), spikes.flatten(0, 1))
 
 
-def _as_products(tensor: Tensor) -> AbstractContextManager[None]:
-    """Convolutions as exact as products (``torch.set_float32_matmul_precision``): cuDNN's own default is TF32."""
+def _product(products: str, function: Callable[[Tensor, Tensor], Tensor], one: Tensor, other: Tensor) -> Tensor:
+    """A product in the arithmetic that was asked for: bfloat16 rounds both and the result to 8 bits, TF32 both to 10.
+
+    Sums within it have 32 bits. TF32 is the arithmetic of GPUs; elsewhere its products are those of float32.
+    """
+    if products == "bf16":
+        return function(one.bfloat16(), other.bfloat16()).to(one.dtype)
+    with _as_asked(one, products):
+        return function(one, other)
+
+
+@contextmanager
+def _as_asked(tensor: Tensor, products: str = "float32") -> Iterator[None]:
+    """Convolutions of a GPU as exact as products (``torch.set_float32_matmul_precision``); cuDNN would take TF32."""
     if not tensor.is_cuda:
-        return nullcontext()
-    tf32 = torch.get_float32_matmul_precision() != "highest"
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    if products == "tf32":
+        torch.set_float32_matmul_precision("high")
     kept = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "deterministic")}
-    return cudnn.flags(**kept, allow_tf32=tf32)
+    try:
+        with cudnn.flags(**kept, allow_tf32=torch.get_float32_matmul_precision() != "highest"):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @dataclass(frozen=True)
@@ -57,28 +89,33 @@ class Conv:
 
     Args:
         stride: rows and columns from one window to the next.
+        products: one of :data:`PRODUCTS`.
     """
 
     stride: int = 1
+    products: str = "float32"
 
     def drive(self, spikes: Tensor, weight: Tensor) -> Tensor:
         """All steps and samples as one batch of images."""
-        with _as_products(spikes):
-            images = F.conv2d(spikes.flatten(0, 1), weight, **self._windows(weight))
-        return images.unflatten(0, spikes.shape[:2])
+        convolve = partial(F.conv2d, **self._windows(weight))
+        return _product(self.products, convolve, spikes.flatten(0, 1), weight).unflatten(0, spikes.shape[:2])
 
     def pull_back(self, error: Tensor, weight: Tensor, spikes: Tensor) -> Tensor:
         """The transposed convolution."""
-        shape = spikes.flatten(0, 1).shape
-        with _as_products(error):
-            images = grad.conv2d_input(shape, weight, error.flatten(0, 1), **self._windows(weight))
-        return images.view_as(spikes)
+        convolve = partial(grad.conv2d_input, spikes.flatten(0, 1).shape, **self._windows(weight))
+        return _product(self.products, lambda images, w: convolve(w, images), error.flatten(0, 1), weight).view_as(
+            spikes
+        )
 
     def weight_gradient(self, error: Tensor, weight: Tensor, spikes: Tensor) -> Tensor:
         """The correlation of error and spikes."""
-        images, errors = spikes.flatten(0, 1), error.flatten(0, 1)
-        with _as_products(error):
-            return grad.conv2d_weight(images, weight.shape, errors, **self._windows(weight))
+        windows = self._windows(weight)
+        return _product(
+            self.products,
+            lambda errors, images: grad.conv2d_weight(images, weight.shape, errors, **windows),
+            error.flatten(0, 1),
+            spikes.flatten(0, 1),
+        )
 
     def _windows(self, weight: Tensor) -> dict[str, int]:
         return {"stride": self.stride, "padding": weight.shape[-1] // 2}

@@ -101,7 +101,9 @@ def build_network(config: Config) -> Network:
     rule = config.component("rule")
     with _naming(""), torch.random.fork_rng([]):
         torch.random.default_generator.manual_seed(stream_seed(config.seed, "weights"))
-        network = Network(config.network, neuron, rule, bias, config.engine, build_delays(config))
+        network = Network(
+            config.network, neuron, rule, bias, config.engine, delays=build_delays(config), products=config.products
+        )
         for purpose, draw in (("recurrent", network.draw_recurrent_weights), ("delays", network.draw_delays)):
             torch.random.default_generator.manual_seed(stream_seed(config.seed, purpose))
             draw()
@@ -277,6 +279,10 @@ def build_run(start: Start) -> Run:
     if config.init_from and start.step is None:
         module.started_from = start_from(module.network, config)
     run = _furnished(start, module, data)
+    if config.products != "float32" and run.trainer.strategy.root_device.type != "cuda":
+        raise UserError(
+            f"products={config.products} is for GPUs (CUDA, ROCm), and this run is not on one; leave it out"
+        )
     run.engine = _engine(module.network, run.trainer)
     return run
 

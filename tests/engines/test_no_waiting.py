@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from app.engines import ENGINES
 from app.errors import RunStopped
 from app.events import Batch, SpikeEvents
-from app.layers.synapses import _as_products
+from app.layers.synapses import _as_asked
 from app.losses import LOSSES
 from app.network import Network
 from app.neuron.lif import Neuron
@@ -25,9 +25,10 @@ from app.training.module import Optimisation, SpikingModule
 
 
 class NothingIsCopied(TorchDispatchMode):
-    """Refuses operations between devices."""
+    """Refuses operations between devices, and those that hand the host a number."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        assert torch.Tag.data_dependent_output not in function.tags, f"{function} asks for a number"
         result = function(*args, **(kwargs or {}))
         tensors = [one for one in tree_leaves((args, kwargs, result)) if isinstance(one, torch.Tensor) and one.dim()]
         assert len({one.device for one in tensors}) < 2, f"{function} is between two devices"
@@ -79,6 +80,8 @@ def test_the_check_notices_what_waits():
             wait()
     with pytest.raises(AssertionError, match="between two devices"), NothingIsCopied():
         torch.ones(3).to("meta")
+    with pytest.raises(AssertionError, match="asks for a number"), NothingIsCopied():
+        torch.ones(3).sum().item()
 
 
 @pytest.mark.parametrize(
@@ -128,13 +131,62 @@ def test_pinned_events_are_moved_without_waiting(pinned, monkeypatch):
     assert asked == [{"non_blocking": pinned}] * 3
 
 
-@pytest.mark.parametrize(("precision", "tf32"), [("highest", False), ("high", True)])
-def test_convolutions_on_a_gpu_are_as_exact_as_products(precision, tf32):
+@pytest.mark.parametrize(
+    ("precision", "products", "tf32"),
+    [("highest", "float32", False), ("high", "float32", True), ("highest", "tf32", True)],
+)
+def test_convolutions_on_a_gpu_are_as_exact_as_products(precision, products, tf32):
     before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision(precision)
     try:
-        with _as_products(types.SimpleNamespace(is_cuda=True)):
+        with _as_asked(types.SimpleNamespace(is_cuda=True), products):
             assert torch.backends.cudnn.allow_tf32 == tf32
+            assert (torch.get_float32_matmul_precision() == "high") == tf32
+        assert torch.get_float32_matmul_precision() == precision
     finally:
         torch.set_float32_matmul_precision(before[0])
     assert torch.backends.cudnn.allow_tf32 == before[1]
+
+
+GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+
+
+@GPU
+@pytest.mark.parametrize("engine", ["layerwise", "triton"])
+def test_a_step_on_a_gpu_waits_for_nothing(engine):
+    module, batch = module_of("latency", engine, "cuda")
+    for mode in ("default", "error"):  # the first step compiles and makes what is made once
+        torch.cuda.set_sync_debug_mode(mode)
+        try:
+            module.training_step(batch, 0).backward()
+            module.configure_gradient_clipping(torch.optim.SGD(module.network.parameters()), 1.0, "norm")
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@GPU
+@pytest.mark.parametrize("engine", ["layerwise", "triton"])
+def test_a_cuda_graph_of_a_step_repeats_it(engine):
+    """With dense input, whose shape does not depend on the number of events."""
+    module, _ = module_of("latency", engine, "cuda", SPECS["dense"])
+    spikes = (torch.rand(5, 2, 2, 6, 6, device="cuda") < 0.3).float()
+
+    def step():
+        module.network.zero_grad(set_to_none=False)
+        output = module.network(spikes)
+        (output.spikes_TBN.sum() + output.times_TBN.sum()).backward()
+
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step()
+    spikes.copy_(torch.rand_like(spikes) < 0.5)
+    graph.replay()
+    repeated = [parameter.grad.clone() for parameter in module.network.parameters()]
+    step()
+    assert all(torch.equal(a, b.grad) for a, b in zip(repeated, module.network.parameters(), strict=True))

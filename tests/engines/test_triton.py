@@ -1,6 +1,6 @@
 """The GPU engine in Triton's interpreter, on the CPU, against its plain twin: spikes exactly, then all gradients."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -259,3 +259,16 @@ def test_few_events_are_gathered(twins, spec, monkeypatch):
         assert torch.equal(fast.layers[0].dense_spikes(), plain.layers[0].dense_spikes())
         twins.assert_close(gradients, expected)
     assert not gradients["layers.0.weight" if len(network.layers) == 2 else "layers.1.weight"].any()
+
+
+def test_products_in_bf16_are_those_of_the_plain_engine(twins):
+    network = twins.make(["2x6x6", "conv3c3", "flatten", "fc7", "fc3"], 9, antlr())
+    trains = twins.trains(9, 3, (2, 6, 6))
+    plain = twins.compare(network, trains)
+    for layer in network.spiking:
+        layer.synapses = replace(layer.synapses, products="bf16")
+    rounded = twins.compare(network, trains)
+    assert plain.layers[0].counts_BN.sum() > 0
+    _, gradients = twins.run(network, "triton", trains)
+    assert all(torch.isfinite(one).all() for one in gradients.values())
+    assert rounded.spikes_TBN.dtype == torch.float32
