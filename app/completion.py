@@ -19,8 +19,9 @@ from .arguments import wants_help
 from .config import CONFIGS
 from .config.schema import Key, keys
 from .errors import UserError
+from .sweep.launchers import LAUNCHERS
 
-TAKE_SETTINGS = ("train", "evaluate", "sweep", "landscape")
+TAKE_SETTINGS = ("train", "evaluate", "costs", "sweep", "landscape")
 """Commands whose keys are those of a run, besides their own."""
 KEYS, FLAGS = ("shell",), ()
 
@@ -69,6 +70,7 @@ def words() -> Words:
         flags[name] = [f"--{flag}" for flag in (*getattr(found, "FLAGS", ()), *more)]
     own["completion"], flags["completion"] = [], [*SHELLS, "--help"]
     values = {name: its for name, key in keys().items() if (its := values_of(key))}
+    values["launcher"] = list(LAUNCHERS)
     values["config"] = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
     return Words({name: purpose for name, (_, purpose) in COMMANDS.items()}, own, flags, values)
 

@@ -18,13 +18,14 @@ import math
 from typing import Any
 
 from .arguments import wants_help
-from .config import parse_arguments
+from .config import command_help, parse_arguments
 from .errors import UserError, run_command
 from .operations import Energy, size
 from .training.trained import Trained, load_trained
 
-JSON = "--json"
 PICOJOULES = ("mac_pj", "ac_pj")
+KEYS, FLAGS = PICOJOULES, ("json",)
+JSON = "--json"
 MEASURED = (
     ("synaptic operations", "synaptic_operations", ",.0f"),
     ("  by input spikes", "input_synaptic_operations", ",.0f"),
@@ -42,7 +43,7 @@ MEASURED = (
 def main(argv: list[str]) -> int:
     """Measure; prints a table or an object."""
     if wants_help(argv):
-        print(__doc__)
+        print(command_help(__doc__, argv))
         return 0
     given = [argument.removeprefix("--").partition("=") for argument in argv if argument != JSON]
     energy = Energy(**{key: _picojoules(key, text) for key, _, text in given if key in PICOJOULES})

@@ -45,7 +45,7 @@ from .plan import OWN, Plan, Trial, read_plan
 from .run import command, is_damaged, is_finished, log_of, set_aside, sole, stored
 
 FLAGS = ("dry-run",)
-KEYS = OWN
+KEYS = (*OWN, "launcher", *(f"launcher.{one.name}" for one in settings_of(LAUNCHERS["slurm"])))
 DRY_RUN = f"--{FLAGS[0]}"
 
 
