@@ -5,6 +5,7 @@ import torch
 
 import train
 from app.errors import UserError
+from app.layers.delays import Delays
 from app.layers.synapses import Conv, Dense
 from app.network import Network
 from app.neuron.lif import Neuron
@@ -46,7 +47,7 @@ def test_tf32_and_float32_are_the_same_where_there_is_no_gpu(kind):
 
 def network(products, engine="auto"):
     torch.manual_seed(0)
-    return Network(["30", "fc20", "fc5"], Neuron.auto(0.9, 0.9, 20), antlr(), 0.02, engine, products)
+    return Network(["30", "fc20", "fc5"], Neuron.auto(0.9, 0.9, 20), antlr(), 0.02, engine, products=products)
 
 
 def test_states_stay_as_wide_as_the_weights_and_the_compiled_engine_steps_aside():
@@ -78,3 +79,9 @@ def test_what_cannot_be_is_refused(monkeypatch, tmp_path):
     with pytest.raises(UserError, match=r"products expects one of float32, tf32, bf16"):
         train.main(["products=half", *quiet])
     assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize(("spec", "delays"), [(["30", "rfc20"], None), (["30", "fc20"], Delays("axonal", 5))])
+def test_layers_whose_products_would_not_all_be_rounded_are_refused(spec, delays):
+    with pytest.raises(ValueError, match="products=bf16 is not known to"):
+        Network(spec, Neuron.auto(0.9, 0.9, 20), antlr(), delays=delays, products="bf16")
