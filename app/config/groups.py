@@ -169,6 +169,12 @@ class Config:
         0.5, "init=target_rate: share of the training samples on which each hidden neuron fires at first", gt=0, lt=1
     )
     init_bias_center: float = key(0.0, "initial biases; 1 = silent input lets a neuron fire in mid-window, 0 = no bias")
+    init_weight_mean: float = key(
+        0.0,
+        "mean of the initial weights in units of 1/sqrt(fan-in), half their range: with 1 none is negative",
+        ge=-1000,
+        le=1000,
+    )
     callbacks: list[str] = key([], "callbacks to add to those that every run has")
     out: str | None = key(None, "folder of the run; null = runs/<task>-<rule>-<loss>-s<seed>")
     ckpt: str | None = key(None, "checkpoint to go on from: a path, or last for the newest in out; null = start anew")

@@ -107,6 +107,8 @@ def build_network(config: Config) -> Network:
         for purpose, draw in (("recurrent", network.draw_recurrent_weights), ("delays", network.draw_delays)):
             torch.random.default_generator.manual_seed(stream_seed(config.seed, purpose))
             draw()
+    for layer in network.spiking if config.init_weight_mean else ():
+        layer.weight.data.add_(config.init_weight_mean * layer.fan_in**-0.5)
     return network
 
 
