@@ -23,6 +23,9 @@ class NeuronConfig:
     reset: Literal["both", "potential", "subtract"] = key(
         "both", "what a spike resets: potential and current, the potential alone, or it takes the threshold from V"
     )
+    learn: list[str] = key([], "constants that each layer learns, of alpha_v, alpha_i, threshold; plain engine only")
+    learn_per: Literal["layer", "neuron"] = key("layer", "learn one value per layer, or per neuron (conv: per channel)")
+    learn_lr_factor: float = key(1.0, "the learning rate of learned constants, in units of optim.lr", gt=0)
     max_spikes_per_neuron: int | None = key(None, "a neuron fires at most so often per sample; null = no limit", ge=1)
 
 
