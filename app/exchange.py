@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from itertools import pairwise
-from math import exp, log, prod
+from math import exp, prod
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -120,8 +120,8 @@ def _check_neuron(neuron: Neuron, dt_s: float, discretisation: str, allow_other_
             raise UserError(f"neuron.{name}=0: exp(-dt/tau) is never 0; use discretisation=euler")
 
 
-def _tau_s(alpha: float, dt_s: float, discretisation: str) -> float:
-    return dt_s / (1 - alpha) if discretisation == "euler" else -dt_s / log(alpha)
+def _tau_s(alpha: np.ndarray, dt_s: float, discretisation: str) -> np.ndarray:
+    return dt_s / (1 - alpha) if discretisation == "euler" else -dt_s / np.log(alpha)
 
 
 def _alpha(tau_s: float, dt_s: float, discretisation: str) -> float:
@@ -145,22 +145,30 @@ def _synapses(nir: Any, layer: SpikingLayer, shape: tuple[int, ...], neuron: Neu
 
 
 def _neurons(nir: Any, layer: SpikingLayer, neuron: Neuron, dt_s: float, discretisation: str) -> Any:
-    def full(value: float) -> np.ndarray:
-        return np.full(layer.shape, value, np.float64)
+    def full(value: Any) -> np.ndarray:
+        return np.array(np.broadcast_to(np.asarray(value, np.float64), layer.shape))
 
-    gain = 1 - neuron.alpha_v
-    bias = 0 * layer.bias if neuron.alpha_i == 0 else layer.bias
-    leak = _array(bias).astype(np.float64) * (neuron.beta_bias / gain)
+    learned = layer.learned.values() if layer.learned else {}
+
+    def own(name: str) -> np.ndarray:
+        return full(_array(learned[name]) if name in learned else getattr(neuron, name))
+
+    alpha_v, alpha_i = own("alpha_v"), own("alpha_i")
+    if (alpha_v == 1).any() or (alpha_i == 1).any():
+        raise UserError("a neuron has learned alpha_v=1 or alpha_i=1, a state without decay, which NIR does not have")
+    gain = 1 - alpha_v
+    bias = _array(0 * layer.bias if neuron.alpha_i == 0 else layer.bias).astype(np.float64)
+    leak = bias.reshape(-1, *[1] * (len(layer.shape) - 1)) * (neuron.beta_bias / gain)
     # V >= θ here, V > v_threshold there: the same with the number below θ
-    threshold = np.nextafter(_array(layer.weight).dtype.type(neuron.threshold), 0)
+    threshold = np.nextafter(own("threshold").astype(_array(layer.weight).dtype), 0)
     return nir.CubaLIF(
-        tau_syn=full(_tau_s(neuron.alpha_i, dt_s, discretisation)),
-        tau_mem=full(_tau_s(neuron.alpha_v, dt_s, discretisation)),
-        r=full(1 / gain),
-        v_leak=np.broadcast_to(leak.reshape(-1, *[1] * (len(layer.shape) - 1)), layer.shape).copy(),
-        v_threshold=full(float(threshold)),
+        tau_syn=_tau_s(alpha_i, dt_s, discretisation),
+        tau_mem=_tau_s(alpha_v, dt_s, discretisation),
+        r=1 / gain,
+        v_leak=full(leak),
+        v_threshold=full(threshold),
         v_reset=full(0.0),
-        w_in=full(neuron.beta_i * neuron.beta_v / (1 - neuron.alpha_i)),
+        w_in=neuron.beta_i * neuron.beta_v / (1 - alpha_i),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import NamedTuple
 
 import torch
@@ -42,7 +43,7 @@ def loss_trouble(network: Network) -> Trouble:
 def gradient_trouble(network: Network) -> Trouble | None:
     """The uppermost gradient that is not finite: errors come down from the output, so it arose in that layer."""
     for number, layer, name in _downward(network):
-        gradient = getattr(layer, name).grad
+        gradient = attrgetter(name)(layer).grad
         if gradient is not None and not _is_finite([gradient]):
             return _of_gradient(network, number, layer, name)
     return None
@@ -79,7 +80,7 @@ class Watch:
 
     def notice_gradients(self, step: int) -> Tensor:
         """Remember the step if a gradient is not finite; returns the norm of all of them, float64."""
-        gradients = [getattr(layer, name).grad for _, layer, name in _downward(self.network)]
+        gradients = [attrgetter(name)(layer).grad for _, layer, name in _downward(self.network)]
         norms = [torch.linalg.vector_norm(g, dtype=torch.float64) for g in gradients if g is not None]
         if len(norms) == len(gradients):
             self.notice(step, norms, 1)
@@ -103,8 +104,8 @@ def _downward(network: Network) -> list[tuple[int, SpikingLayer, str]]:
     return [
         (number, layer, name)
         for number, layer in numbered
-        for name in PARAMETERS
-        if (parameter := getattr(layer, name)) is not None and parameter.requires_grad
+        for name in (*PARAMETERS, *(f"learned.{name}" for name in (layer.learned.names if layer.learned else ())))
+        if (parameter := attrgetter(name)(layer)) is not None and parameter.requires_grad
     ]
 
 
@@ -146,6 +147,10 @@ def state_trouble(network: Network, moments: Iterable[Tensor], time_steps: int) 
         drive = _drive(layer)
         bias = float(layer.bias.detach().abs().max())
         largest = time_steps * (neuron.beta_v * neuron.beta_i * time_steps * drive + neuron.beta_bias * bias)
+        if layer.learned is not None and not _is_finite(p.detach() for p in layer.learned.parameters()):
+            return Trouble(
+                f"the learned constants of layer {number} are not finite", "too large a neuron.learn_lr_factor"
+            )
         if not math.isfinite(drive + bias):
             return Trouble(f"the weights of layer {number} are not finite", "a step of optim.lr that was too large")
         if largest > torch.finfo(layer.weight.dtype).max:

@@ -14,6 +14,7 @@ from .engines import AUTO, ENGINES, Choice, NetworkOutput, choose
 from .events import SpikeEvents
 from .layers import SpikingLayer
 from .layers.delays import Delays
+from .layers.learned import LearnPer
 from .layers.spec import build_layers
 from .layers.synapses import PRODUCTS
 from .neuron.lif import Neuron
@@ -45,6 +46,9 @@ class Network(nn.Module):
         delays: on the way to every fully connected layer; None for none.
         products: ``float32``, ``tf32`` or ``bf16``: in which numbers spikes and errors are multiplied by weights; all
             else, and what comes out of a product, keeps the type of the weights.
+        learn: constants that each layer learns, of ``alpha_v``, ``alpha_i`` and ``threshold``
+            (:class:`app.layers.learned.LearnedConstants`).
+        learn_per: one value for each layer, or one for each of its neurons.
 
     Raises:
         ValueError: naming the entry of the specification that cannot be built, or what stands in the engine's way.
@@ -59,6 +63,8 @@ class Network(nn.Module):
         engine: str = AUTO,
         delays: Delays | None = None,
         products: str = "float32",
+        learn: Sequence[str] = (),
+        learn_per: LearnPer = "layer",
     ) -> None:
         super().__init__()
         self.spec = list(spec)
@@ -72,6 +78,8 @@ class Network(nn.Module):
         self.draw_delays()
         if products != PRODUCTS[0]:
             self._multiply_in(products)
+        for layer in self.spiking if learn else ():
+            layer.learn(neuron, learn, learn_per)
         self.engine = engine
         self.choose_engine()
 
@@ -107,6 +115,17 @@ class Network(nn.Module):
     def spiking(self) -> list[SpikingLayer]:
         """The layers that have neurons, first to last."""
         return [layer for layer in self.layers if isinstance(layer, SpikingLayer)]
+
+    def learned_values(self) -> dict[str, Tensor]:
+        """The learned constants, as ``learned/layer1/alpha_v``; of many values the mean, and ``…_min``, ``…_max``."""
+        found = {}
+        for number, layer in enumerate(self.spiking, 1):
+            for name, value in (layer.learned.values() if layer.learned else {}).items():
+                key, value = f"learned/layer{number}/{name}", value.detach()
+                found[key] = value.mean()
+                if value.numel() > 1:
+                    found |= {f"{key}_min": value.min(), f"{key}_max": value.max()}
+        return found
 
     def choose_engine(self, spikes: SpikeEvents | Tensor | None = None) -> Choice:
         """The engine that runs this network as it is now, and why others do not."""

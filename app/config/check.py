@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..layers.learned import check_learned
 from ..rules.layer_rule import LayerRule
 from ..settings import within
 from .components import SLOTS, chosen_names, make
@@ -179,8 +180,28 @@ def _network_problems(config: Config) -> Iterator[str]:
         )
     if config.init == "target_rate" and config.init_from:
         yield "init=target_rate would fit the biases that init_from= takes over; use init=uniform"
+    yield from _learned_problems(config)
     if not config.network:
         yield "network is empty: give the input shape and at least one layer, e.g. network=[64,fc200,fc10]"
+
+
+def _learned_problems(config: Config) -> Iterator[str]:
+    """Constants that cannot be learned, or not by this rule."""
+    neuron, rule = config.neuron, config.component("rule")
+    for name in ("learn_per", "learn_lr_factor") if not neuron.learn else ():
+        if (value := getattr(neuron, name)) != keys()[f"neuron.{name}"].default:
+            yield f"neuron.{name}={value} has no effect without neuron.learn=[alpha_v,threshold] or the like"
+    try:
+        check_learned(neuron, neuron.learn, neuron.learn_per)
+    except ValueError as error:
+        yield f"neuron.{error}"
+    if neuron.learn and isinstance(rule, LayerRule):
+        usable = [name for name, other in SLOTS["rule"].registry.items() if not issubclass(other, LayerRule)]
+        yield (
+            f"neuron.learn=[{','.join(neuron.learn)}]: rule={config.rule} has gradients for weights and biases "
+            "alone, and no error of the potential from which a constant could learn; use neuron.learn=[] or rule="
+            + ", ".join(usable)
+        )
 
 
 def _component_problems(config: Config) -> Iterator[str]:

@@ -23,6 +23,9 @@ class NeuronConfig:
     reset: Literal["both", "potential", "subtract"] = key(
         "both", "what a spike resets: potential and current, the potential alone, or it takes the threshold from V"
     )
+    learn: list[str] = key([], "constants that each layer learns, of alpha_v, alpha_i, threshold; plain engine only")
+    learn_per: Literal["layer", "neuron"] = key("layer", "learn one value per layer, or per neuron (conv: per channel)")
+    learn_lr_factor: float = key(1.0, "the learning rate of learned constants, in units of optim.lr", gt=0)
     max_spikes_per_neuron: int | None = key(None, "a neuron fires at most so often per sample; null = no limit", ge=1)
 
 
@@ -169,6 +172,12 @@ class Config:
         0.5, "init=target_rate: share of the training samples on which each hidden neuron fires at first", gt=0, lt=1
     )
     init_bias_center: float = key(0.0, "initial biases; 1 = silent input lets a neuron fire in mid-window, 0 = no bias")
+    init_weight_mean: float = key(
+        0.0,
+        "mean of the initial weights in units of 1/sqrt(fan-in), half their range: with 1 none is negative",
+        ge=-1000,
+        le=1000,
+    )
     callbacks: list[str] = key([], "callbacks to add to those that every run has")
     out: str | None = key(None, "folder of the run; null = runs/<task>-<rule>-<loss>-s<seed>")
     ckpt: str | None = key(None, "checkpoint to go on from: a path, or last for the newest in out; null = start anew")

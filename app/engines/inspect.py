@@ -33,6 +33,8 @@ def changed(layer: nn.Module) -> str | None:
     if any(own[kind] for kind in HOOKS) or any(getattr(torch_module, f"_global{kind}") for kind in HOOKS):
         return "has hooks, which fire only when it runs by itself"
     parameters = PARAMETERS if type(layer) is SpikingLayer else NO_PARAMETERS
+    if own["_modules"] and getattr(layer, "learned", None) is not None:
+        return f"learns {' and '.join(layer.learned.names)}, constants of all neurons in its kernels"
     if own["_parameters"].keys() != parameters or own["_modules"]:
         return "has other parameters or modules than its class"
     for name in own.keys() - PLAIN:

@@ -6,7 +6,7 @@ added, never fused, so that a fast backend can reproduce every bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -142,6 +142,51 @@ def adjoint(
             shift[t] = (later - ahead) * (neuron.beta_i / 2)
         behind = Later(d_potential, d_current, drive[t], None if shift is None else shift[t])
     return Adjoint(potential, drive, shift)
+
+
+def constants_gradient(
+    names: Iterable[str], scan: Adjoint, trajectory: Trajectory, neuron: Neuron, through_reset: bool = False
+) -> dict[str, Tensor]:
+    """dL/dα_V, dL/dα_I and dL/dθ of each neuron, step and sample, from the scan (not yet summed), [T, B, N].
+
+    A decay acts on what a step leaves to the next one, V⁺ and I⁺ (behind the spike), and the errors of V and I along
+    all later paths are in the scan. The threshold acts where V meets it, and there the rules (a surrogate, or a time
+    at which V = θ) know V − θ alone, so that a higher θ is a lower V, but for what V hands on to the next step:
+
+        dL/dα_V = Σ_t δV_dep[t] V⁺[t−1]        dL/dα_I = Σ_t δI[t] I⁺[t−1]
+        dL/dθ   = −Σ_t (δV_dep[t] − α_V (1 − S[t]) δV_dep[t+1])
+
+    With V set to 0 by a spike, the last line is −Σ_t δV[t] with δV the rule's own error. With ``reset="subtract"``
+    the scan hands V − θ on behind a spike too; what is left of δV_dep there is δV[t] + α_V S[t] δV_dep[t+1], the
+    second term being the θ that the spike takes away. With ``through_reset`` errors pass the reset: no factor (1 − S).
+
+    Args:
+        names: of the constants.
+        scan: of the layer.
+        trajectory: its states, with the current for α_I.
+        neuron: the constants.
+        through_reset: as in :func:`adjoint`.
+    """
+    spikes, potential, current = trajectory
+    spiked, found = spikes != 0, {}
+    if "alpha_v" in names:
+        lost = neuron.threshold if neuron.reset == "subtract" else potential
+        found["alpha_v"] = _earlier(_after_spike(potential, spiked, lost)) * scan.potential_TBN
+    if "alpha_i" in names:
+        assert current is not None
+        left = current.masked_fill(spiked, 0) if neuron.reset == "both" else current
+        found["alpha_i"] = _earlier(left) * scan.drive_TBN / neuron.beta_i
+    if "threshold" in names:
+        later = torch.cat([scan.potential_TBN[1:], torch.zeros_like(potential[:1])])
+        if not through_reset or neuron.reset == "subtract":
+            later = later.masked_fill(spiked, 0)
+        found["threshold"] = neuron.alpha_v * later - scan.potential_TBN
+    return found
+
+
+def _earlier(state_TBN: Tensor) -> Tensor:
+    """The state of the step before, 0 before the first."""
+    return torch.cat([torch.zeros_like(state_TBN[:1]), state_TBN[:-1]])
 
 
 def slope(potential_TBN: Tensor, spikes_TBN: Tensor, neuron: Neuron) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 import torch
@@ -13,6 +14,7 @@ from ..neuron.lif import Neuron
 from ..rules.layer_rule import LayerRule
 from ..rules.rule import Rule
 from .delays import Delays
+from .learned import LearnedConstants, LearnPer
 from .spiking import connect, differentiated, fire
 from .synapses import Conv, Dense, Synapses
 
@@ -55,6 +57,7 @@ class SpikingLayer(nn.Module):
         self.delays = delays
         steps = nn.Parameter(torch.zeros(delays.shape(weight_shape)), delays.learn) if delays else None
         self.register_parameter("delay_steps", steps)
+        self.learned: LearnedConstants | None = None
 
     def draw_recurrent_weight(self) -> None:
         """Let W_rec start as U(±1/√N); without one, nothing is drawn."""
@@ -68,9 +71,14 @@ class SpikingLayer(nn.Module):
             with torch.no_grad():
                 self.delay_steps.uniform_(0, self.delays.max_steps)
 
+    def learn(self, neuron: Neuron, names: Sequence[str], per: LearnPer) -> None:
+        """Make constants of the neurons parameters of this layer, which start as those of ``neuron``."""
+        self.learned = LearnedConstants(neuron, names, per, self.shape)
+
     def forward(self, channels: Channels, neuron: Neuron, rule: Rule) -> Channels:
         """Both channels of this layer's spikes, [T, B, *N]."""
         self.check(channels)
+        neuron = neuron if self.learned is None else self.learned.of(neuron)
         spikes, times = channels
         spikes = spikes if rule.learns_from_spikes else spikes.detach()  # errors that nobody asks for are not computed
         times = times if rule.learns_from_times else times.detach()
@@ -83,6 +91,7 @@ class SpikingLayer(nn.Module):
     def states(self, spikes: Tensor, neuron: Neuron) -> reference.Trajectory:
         """The states of this layer's neurons while it hears spikes [T, B, *M]."""
         self.check((spikes,))
+        neuron = neuron if self.learned is None else self.learned.of(neuron)
         drive = self._synapses().drive(spikes, self.weight)
         return reference.forward(drive, self._bias(), neuron, True, self.recurrent_weight)
 
@@ -94,7 +103,11 @@ class SpikingLayer(nn.Module):
 
     def _check_layer_rule(self, rule: LayerRule) -> None:
         """Refuse what a rule for whole layers has no equation for."""
-        for there, what in ((self.recurrent_weight, "recurrent layer"), (self.delay_steps, "layer with delays")):
+        for there, what in (
+            (self.recurrent_weight, "recurrent layer"),
+            (self.delay_steps, "layer with delays"),
+            (self.learned, "constants that are learned"),
+        ):
             if there is not None:
                 raise ValueError(f"the rule {type(rule).__name__} differentiates whole layers and knows no {what}")
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..autograd import first_derivative_only
 from ..equations import values
 from ..kernels import reference
-from ..neuron.lif import Neuron
+from ..neuron.lif import Neuron, TensorNeuron
 from ..rules.layer_rule import LayerRule, LayerRun
 from ..rules.rule import LATER, Rule
 from .synapses import Synapses
@@ -69,9 +69,19 @@ class _Fire(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, drive: Tensor, shift: Tensor, bias: Tensor, recurrent: Tensor | None, neuron: Neuron, rule: Rule
+        ctx: Any,
+        drive: Tensor,
+        shift: Tensor,
+        bias: Tensor,
+        recurrent: Tensor | None,
+        neuron: Neuron,
+        rule: Rule,
+        *learned: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        trajectory = reference.forward(drive, bias, neuron, rule.asks_for("current", "lost_current"), recurrent)
+        if isinstance(neuron, TensorNeuron):
+            neuron = neuron.with_tensors(**dict(zip(neuron.tensors, learned, strict=True)))  # apart from their graph
+        keep_current = rule.asks_for("current", "lost_current") or isinstance(neuron.alpha_i, Tensor)
+        trajectory = reference.forward(drive, bias, neuron, keep_current, recurrent)
         ctx.save_for_backward(*trajectory, bias, recurrent)
         ctx.neuron, ctx.rule = neuron, rule
         return trajectory.spikes_TBN, _times(trajectory.spikes_TBN)
@@ -79,17 +89,23 @@ class _Fire(torch.autograd.Function):
     @staticmethod
     @first_derivative_only
     def backward(ctx: Any, error_S: Tensor, error_t: Tensor) -> tuple[Tensor | None, ...]:
-        *trajectory, bias, recurrent = ctx.saved_tensors
-        neuron, rule, spikes = ctx.neuron, ctx.rule, trajectory[0]
-        error = membrane_error(error_S, error_t, reference.Trajectory(*trajectory), bias, neuron, rule, recurrent)
+        *states, bias, recurrent = ctx.saved_tensors
+        neuron, rule, trajectory = ctx.neuron, ctx.rule, reference.Trajectory(*states)
+        error = membrane_error(error_S, error_t, trajectory, bias, neuron, rule, recurrent)
         need_shift = ctx.needs_input_grad[1] or (recurrent is not None and rule.learns_from_times)
+        spikes = trajectory.spikes_TBN
         scan = reference.adjoint(error, spikes, neuron, rule.through_reset, need_shift)
         grad_bias = neuron.beta_bias * scan.potential_TBN.sum_to_size(1, 1, *bias.shape).view(bias.shape)
         grad_recurrent = None
         if recurrent is not None:
             grad_recurrent = scan.drive_TBN[1:].flatten(0, 1).t() @ spikes[:-1].flatten(0, 1)
         shift = scan.shift_TBN if ctx.needs_input_grad[1] else None
-        return scan.drive_TBN, shift, grad_bias, grad_recurrent, None, None
+        of_constants: list[Tensor] = []
+        if isinstance(neuron, TensorNeuron):
+            given = neuron.tensors
+            found = reference.constants_gradient(given, scan, trajectory, neuron, rule.through_reset)
+            of_constants = [found[name].sum_to_size(1, 1, *own.shape).view(own.shape) for name, own in given.items()]
+        return scan.drive_TBN, shift, grad_bias, grad_recurrent, None, None, *of_constants
 
 
 class _Layer(torch.autograd.Function):
@@ -204,7 +220,7 @@ def _quantities(
         "current": lambda: current,
         "bias": lambda: neuron.beta_bias * bias,
         "surrogate": lambda: rule.surrogate(potential, neuron.threshold),  # type: ignore[misc]
-        "lost_potential": lambda: torch.full_like(potential, neuron.threshold) if subtracts else potential,
+        "lost_potential": lambda: torch.zeros_like(potential) + neuron.threshold if subtracts else potential,
         "lost_current": lambda: current if neuron.reset == "both" else torch.zeros_like(potential),
         "count": lambda: spikes.sum(0),
         "theta": lambda: neuron.threshold,
@@ -241,11 +257,12 @@ def fire(
         drive: weighted input spikes [T, B, *N].
         shift: the timing placeholder from :func:`connect`.
         bias: broadcastable to [*N].
-        neuron: the neuron's constants.
+        neuron: the neuron's constants; those that are tensors get gradients.
         rule: the learning rule.
         recurrent: W_rec [N, N] of a layer that hears its own spikes of the step before.
 
     Returns:
         ``spikes`` (0/1) and ``times`` (the step at each spike, 0 elsewhere), both [T, B, *N].
     """
-    return _Fire.apply(drive, shift, bias, recurrent, neuron, rule)
+    learned = neuron.tensors.values() if isinstance(neuron, TensorNeuron) else ()
+    return _Fire.apply(drive, shift, bias, recurrent, neuron, rule, *learned)

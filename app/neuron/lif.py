@@ -15,8 +15,10 @@ PSP (1, 1).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
+
+from torch import Tensor
 
 from .limits import SMALLEST, require_single_precision
 
@@ -80,6 +82,23 @@ class Neuron:
         """
         beta = threshold / unit_psp_peak(alpha_v, alpha_i, time_steps)
         return cls(alpha_v, alpha_i, beta, 1.0, beta, threshold, max_spikes, reset)
+
+    def with_tensors(self, **constants: Tensor) -> TensorNeuron:
+        """The same neuron with tensors for some constants, broadcastable to [*N]."""
+        return TensorNeuron(**({one.name: getattr(self, one.name) for one in fields(self)} | constants))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class TensorNeuron(Neuron):
+    """The neurons of one layer, of whose constants some are tensors; they are in range as they are."""
+
+    def __post_init__(self) -> None:
+        """Nothing to check."""
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The constants that are tensors, by name."""
+        return {one.name: value for one in fields(self) if isinstance(value := getattr(self, one.name), Tensor)}
 
 
 def unit_psp_peak(alpha_v: float, alpha_i: float, time_steps: int) -> float:

@@ -101,12 +101,14 @@ def build_network(config: Config) -> Network:
     rule = config.component("rule")
     with _naming(""), torch.random.fork_rng([]):
         torch.random.default_generator.manual_seed(stream_seed(config.seed, "weights"))
-        network = Network(
-            config.network, neuron, rule, bias, config.engine, delays=build_delays(config), products=config.products
-        )
+        others = {"delays": build_delays(config), "products": config.products}
+        learned = {"learn": config.neuron.learn, "learn_per": config.neuron.learn_per}
+        network = Network(config.network, neuron, rule, bias, config.engine, **others, **learned)  # type: ignore[arg-type]
         for purpose, draw in (("recurrent", network.draw_recurrent_weights), ("delays", network.draw_delays)):
             torch.random.default_generator.manual_seed(stream_seed(config.seed, purpose))
             draw()
+    for layer in network.spiking if config.init_weight_mean else ():
+        layer.weight.data.add_(config.init_weight_mean * layer.fan_in**-0.5)
     return network
 
 
@@ -114,9 +116,8 @@ def build_module(config: Config) -> SpikingModule:
     """The LightningModule."""
     optim = config.optim
     schedule = (optim.schedule, optim.warmup_epochs)
-    how = Optimisation(
-        optim.name, optim.lr, optim.weight_decay, optim.momentum, *schedule, delay_lr_factor=config.delays.lr_factor
-    )
+    factors = (config.delays.lr_factor, config.neuron.learn_lr_factor)
+    how = Optimisation(optim.name, optim.lr, optim.weight_decay, optim.momentum, *schedule, *factors)
     network = build_network(config)
     classes = network.spiking[-1].shape[0] if config.has_labels else 0
     penalties = (network.rule.silent_penalty, config.objective.spike_cost)

@@ -36,6 +36,7 @@ class Optimisation:
         schedule: ``constant``, or ``cosine`` from ``lr`` to 0 over all steps of the run that are behind the warm-up.
         warmup_epochs: length of the linear rise from 0 to ``lr`` before that, in epochs; may be a fraction.
         delay_lr_factor: the learning rate of delays, in steps, is so many times ``lr``; their weight decay is 0.
+        constants_lr_factor: the same for the learned constants of neurons.
     """
 
     name: Literal["adam", "adamw", "sgd"] = "adam"
@@ -45,6 +46,7 @@ class Optimisation:
     schedule: Literal["constant", "cosine"] = "constant"
     warmup_epochs: float = 0.0
     delay_lr_factor: float = 100.0
+    constants_lr_factor: float = 1.0
 
 
 class SpikingModule(L.LightningModule):
@@ -196,7 +198,7 @@ class SpikingModule(L.LightningModule):
         self.stop_if_not_finite()
         self.train_metrics.catch_up()
         if values := self._computed("train", self.train_metrics):
-            self._log_now(values, self.global_step - 1)
+            self._log_now(values | self.network.learned_values(), self.global_step - 1)
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation metrics; the checkpoint is chosen by them."""
@@ -234,13 +236,16 @@ class SpikingModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
-        """Weights and biases; then the delays that are learned, if there are any."""
-        learned = [layer.delay_steps for layer in self.network.spiking if layer.delay_steps is not None]
-        rest = [one for one in self.network.parameters() if all(one is not delay for delay in learned)]
+        """Weights and biases; then the delays and the constants of neurons that are learned, if there are any."""
+        how, layers = self.optimisation, self.network.spiking
+        delays = [layer.delay_steps for layer in layers if layer.delay_steps is not None]
+        constants = [one for layer in layers if layer.learned for one in layer.learned.parameters()]
+        rest = [p for p in self.network.parameters() if all(p is not own for own in (*delays, *constants))]
         groups: list[dict[str, Any]] = [{"params": rest}]
-        if delays := [delay for delay in learned if delay.requires_grad]:
-            groups.append({"params": delays, "lr": self.optimisation.lr * self.optimisation.delay_lr_factor})
-            groups[1]["weight_decay"] = 0.0
+        delays = [delay for delay in delays if delay.requires_grad]
+        for own, factor in ((delays, how.delay_lr_factor), (constants, how.constants_lr_factor)):
+            if own:
+                groups.append({"params": own, "lr": how.lr * factor, "weight_decay": 0.0})
         return groups
 
     def _epoch_steps(self) -> int:

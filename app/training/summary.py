@@ -49,11 +49,13 @@ def finish(run: Run, train_s: float) -> dict[str, Any]:
         train_s: seconds of training and validation, over all sessions of the run.
 
     Returns:
-        the test metrics as plain numbers under ``test/…``, the validation metrics of the best epoch under
+        the test metrics as plain numbers under ``test/…``, the constants that the tested network has learned under
+        ``learned/…``, the validation metrics of the best epoch under
         ``best/val/…``, ``best_epoch`` (epochs trained when the best checkpoint was written, null without one),
         ``steps``, ``train_s``, and what the run was.
     """
     metrics = {key: float(value) for key, value in run.trainer.callback_metrics.items() if key.startswith("test/")}
+    metrics |= {key: float(value) for key, value in run.module.network.learned_values().items()}
     c, out = run.start.config, run.start.out
     summary = {
         "task": c.task,
@@ -102,6 +104,9 @@ def metrics_table(values: dict[str, float], split: str = "test") -> str:
             f"  {f'layer {k}':36}{spikes:.1f} spikes per sample, {until:.1f} until the decision; "
             f"{silent:.0%} of neurons silent, {dead:.0%} in every sample"
         )
+        own = f"learned/layer{k}/"
+        if learned := [f"{key.removeprefix(own)} {values[key]:.4g}" for key in values if key.startswith(own)]:
+            lines.append(f"  {f'layer {k} has learned':36}{', '.join(learned)}")
         k += 1
     return "\n".join(lines)
 

@@ -101,6 +101,7 @@ OPTIONS = {
     "warm-up": ["optim.warmup_epochs=0.7", "optim.schedule=cosine"],
     "target rate": ["init=target_rate"],
     "augmentation": ["data.event_dropout=0.1", "data.time_jitter_steps=2", "data.max_shift_pixels=1"],
+    "learned constants": ["neuron.learn=[alpha_v,threshold]", "neuron.learn_lr_factor=50", "optim.schedule=cosine"],
     "steps": ["trainer.max_steps=13", "trainer.max_epochs=-1"],
 }
 
