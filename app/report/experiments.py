@@ -26,7 +26,8 @@ class Published:
 
     Args:
         source: where they stand.
-        rows: each with ``name``, ``accuracy``, ``spikes``, and ``settings`` (by dotted key) if one of ours is alike.
+        rows: each with ``name``, ``accuracy``, ``spikes``, and ``settings`` (by dotted key) if one of ours is alike;
+            how they came about: ``input``, ``counts`` (what a spike count counts), ``augmentation``, ``selection``.
     """
 
     source: str
