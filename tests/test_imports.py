@@ -41,7 +41,8 @@ LAYERS = [
     {"app.training.module", "app.tracking"},
     {"app.training"},
     {"app.landscape.checkpoint", "app.verify", "app.evaluate", "app.costs", "app.export", "app.predict", "app.report"},
-    {"app.landscape.__main__", "app.sweep"},
+    {"app.landscape.study", "app.sweep"},
+    {"app.landscape.__main__"},
     {"app.cli", "app.train"},
     {"app.completion"},
 ]

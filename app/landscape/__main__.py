@@ -11,6 +11,8 @@
   samples=64            validation samples over which the loss is averaged
   out=FOLDER            where to write (default: landscape/ in the run's folder)
 
+Of several networks, over scales and along training: python -m app.landscape study --help.
+
 Other key=value arguments change the settings that the checkpoint holds (data.root=, seed= of the directions).
 Writes line.png, line.csv, plane.png, plane.csv, fidelity.csv, and landscape.md with the tables.
 """
@@ -29,7 +31,7 @@ from ..report.experiments import public_command
 from ..rules import RULES
 from ..run_files import LANDSCAPE
 from ..training.folder import make_folder
-from . import measure, write
+from . import measure, study, write
 from .checkpoint import Loaded, load
 
 PARTS = ("line", "plane", "fidelity")
@@ -53,6 +55,8 @@ KEYS, FLAGS = ("ckpt", "out", *(field.name for field in fields(Options))), PARTS
 
 def main(argv: list[str]) -> int:
     """Measure, write, print the tables."""
+    if argv and argv[0] == "study":
+        return study.main(argv[1:])
     if wants_help(argv):
         print(command_help(__doc__, argv))
         return 0

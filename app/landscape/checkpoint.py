@@ -38,18 +38,19 @@ class Loaded:
         )
 
 
-def load(path: Path, overrides: Sequence[str], samples: int) -> Loaded:
+def load(path: Path, overrides: Sequence[str], samples: int, untrained: bool = False) -> Loaded:
     """The network of a checkpoint.
 
     Args:
         path: a checkpoint, or the folder of a run, of which the best one is taken.
         overrides: ``key=value`` arguments that change its settings, such as ``data.root=``.
         samples: how many of the first validation samples are used.
+        untrained: take the network as it was before the first step.
 
     Raises:
         UserError: the checkpoint cannot be used.
     """
-    trained = load_trained(path, overrides)
+    trained = load_trained(path, overrides, untrained)
     batch = trained.data.first_validation_samples(samples)
     subject = Subject.of(trained.module.eval(), batch, compared_rules(trained.config))
     return Loaded(trained.path, trained.config, trained.epochs, subject)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -99,3 +100,63 @@ def _arrows(ax: Axes, at: Sequence[float], slopes: Sequence[Sequence[tuple[float
     ]
     if points:
         ax.quiver(*zip(*points, strict=True), color=colour, scale=len(at) * 1.6, width=0.008, pivot="mid")
+
+
+class Curve(NamedTuple):
+    """Cosines over scales.
+
+    Args:
+        scales: σ.
+        means: over networks, of the gradient at the weights.
+        intervals: of these means; empty for a curve without.
+        smoothed: means of the gradient smoothed as the loss is; empty for a curve without.
+    """
+
+    scales: Sequence[float]
+    means: Sequence[float]
+    intervals: Sequence[tuple[float, float]]
+    smoothed: Sequence[float]
+
+
+def truth_over_scales(
+    panels: Mapping[tuple[str, str], Mapping[str, Curve]], epochs: Sequence[str], trained_by: Sequence[str], title: str
+) -> Figure:
+    """How true each rule's gradient is over the scale of the smoothing: a row for each epoch, a column for each rule.
+
+    Args:
+        panels: curves by rule for each (epoch, training rule); that of the ceiling has the name "".
+        epochs: rows, in order.
+        trained_by: columns, in order.
+        title: of the figure.
+    """
+    size = (3.1 * len(trained_by) + 0.8, 2.3 * len(epochs) + 1.1)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(epochs), len(trained_by), sharex=True, sharey=True, squeeze=False)
+    for row, epoch in zip(axes, epochs, strict=True):
+        for ax, trained in zip(row, trained_by, strict=True):
+            for rule, curve in panels.get((epoch, trained), {}).items():
+                _curve(ax, rule, curve)
+            ax.axhline(0, color=INK, lw=0.6)
+            ax.set_xscale("log")
+            ax.set_ylim(-1.05, 1.05)
+            plain(ax)
+            when = "before training" if epoch == "0" else f"epoch {epoch}"
+            ax.set_title(f"trained by {trained}, {when}", fontsize=8)
+        row[0].set_ylabel("cosine", fontsize=8)
+    for ax in axes[-1]:
+        ax.set_xlabel("scale of the smoothing, in weight norms", fontsize=8)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8)
+    figure.suptitle(title, fontsize=9)
+    return figure
+
+
+def _curve(ax: Axes, rule: str, curve: Curve) -> None:
+    if not rule:
+        ax.plot(curve.scales, curve.means, color=INK, lw=1, ls=(0, (1, 2)), label="ceiling (split halves)")
+        return
+    colour = rule_colour(rule)
+    ax.plot(curve.scales, curve.means, color=colour, lw=1.8, ls=rule_line(rule), marker="o", ms=3, label=rule)
+    low, high = zip(*curve.intervals, strict=True)
+    ax.fill_between(curve.scales, low, high, color=colour, alpha=0.18, lw=0)
+    ax.plot(curve.scales, curve.smoothed, color=colour, lw=0.9, alpha=0.7, label=f"{rule}, smoothed alike")

@@ -22,9 +22,8 @@ from .fidelity import (
     smooth,
 )
 from .spike_changes import SpikeChanges, spike_changes
-from .subject import Subject
+from .subject import Direction, Subject
 
-Direction = list[Tensor]
 SMOOTH = 0.05
 """Half-width of the central differences, and width of the smoothing of the loss, in weight norms."""
 DIRECTIONS = 64

@@ -13,6 +13,9 @@ from torch import Tensor
 from ..events import Batch
 from . import fidelity
 
+Direction = list[Tensor]
+"""A change of all parameters, in their order."""
+
 
 @dataclass(frozen=True)
 class Subject:

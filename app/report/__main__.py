@@ -5,6 +5,7 @@ server. The page needs no network; ``.md`` and ``.csv`` write the table of setti
 ``--help``:
 
   python -m app.report results         docs/RESULTS.md: experiments beside published figures
+  python -m app.report rebuild         runs all experiments that are missing, and writes it
   python -m app.report spike-trains    a picture of spike-train matching: loss curves and matched rasters
   python -m app.report workspace       the comparison as a workspace on W&B's server
 
@@ -24,7 +25,7 @@ from .groups import Group, group
 from .page import page
 from .tables import csv_text, markdown
 
-COMMANDS = {"results": "results_page", "spike-trains": "spike_trains", "workspace": "workspace"}
+COMMANDS = {"rebuild": "rebuild", "results": "results_page", "spike-trains": "spike_trains", "workspace": "workspace"}
 """Further commands and the modules that hold their ``main``."""
 TITLE = "Spiking networks compared"
 KEYS = ("out", "title")

@@ -26,7 +26,8 @@ class Published:
 
     Args:
         source: where they stand.
-        rows: each with ``name``, ``accuracy``, ``spikes``, and ``settings`` (by dotted key) if one of ours is alike.
+        rows: each with ``name``, ``accuracy``, ``spikes``, and ``settings`` (by dotted key) if one of ours is alike;
+            how they came about: ``input``, ``counts`` (what a spike count counts), ``augmentation``, ``selection``.
     """
 
     source: str
@@ -44,7 +45,9 @@ class Experiment:
         published: names of tables in ``app/report/published.yaml``.
         choose: only the settings that validation chose may show their test numbers, as in a search.
         recordings: how many recordings the folds of a cross-validation test together.
+        then: commands that follow, which write what is included.
         include: Markdown files that other commands wrote.
+        cpu_hours: about how long all of it takes on one core.
     """
 
     title: str
@@ -53,7 +56,9 @@ class Experiment:
     published: list[str] = field(default_factory=list)
     choose: bool = False
     recordings: int | None = None
+    then: list[str] = field(default_factory=list)
     include: list[str] = field(default_factory=list)
+    cpu_hours: float | None = None
 
     @property
     def folder(self) -> Path:

@@ -1,8 +1,9 @@
-"""Write docs/RESULTS.md: ``python -m app.report results [out=FILE] [experiments=FILE] [findings=FILE]``.
+"""Write docs/RESULTS.md: ``python -m app.report results [out=FILE] [experiments=FILE] [findings=FILE] [--mixed]``.
 
 Every experiment of the experiments file becomes a section: the command, the seeds, the code that ran it, mean ± std of
 what came out, and the published figures beside. Findings are written by hand in a file of their own, which becomes the
-first section. Experiments whose folders hold no runs are listed with their commands.
+first section. Experiments whose folders hold no runs are listed with their commands. Runs of several code versions
+are refused; --mixed writes the page nevertheless and names the versions at its top.
 """
 
 from __future__ import annotations
@@ -22,6 +23,13 @@ from .groups import Group, group, is_tie, spread
 from .intervals import CONFIDENCE, fold_means, wilson_interval
 from .tables import COLUMNS, MISSING, code, has_versions, remarks, trials, written
 
+ABOUT = ("input", "counts", "augmentation", "selection")
+"""What has to be known of a published figure before it is compared."""
+AUGMENTATION = {
+    "data.max_shift_pixels": "moved by up to {} px",
+    "data.event_dropout": "{} of the events dropped",
+    "data.time_jitter_steps": "events moved by up to {} steps",
+}
 TOGETHER = ("accuracy_first", "accuracy_count")
 """Left out of the tables, which show the accuracy by the setting's own readout and say which that is."""
 HEAD = """# Results
@@ -41,29 +49,41 @@ def main(argv: list[str]) -> int:
         print(__doc__)
         return 0
     usual = {"out": "docs/RESULTS.md", "experiments": "docs/experiments.yaml", "findings": "docs/FINDINGS.md"}
-    given = usual | read_arguments(argv, keys=usual).values
+    arguments = read_arguments(argv, keys=usual, flags=["mixed"])
+    given = usual | arguments.values
     experiments, out = read_experiments(Path(given["experiments"])), Path(given["out"])
-    write(out, results_text(experiments, Path(given["findings"]), out))
+    write(out, results_text(experiments, Path(given["findings"]), out, "mixed" in arguments.flags))
     run = sum(map(_has_runs, experiments))
     print(f"{out}: {run} of {len(experiments)} experiments; the others have no runs here")
     return 0
 
 
-def results_text(experiments: Sequence[Experiment], findings: Path, out: Path) -> str:
+def results_text(experiments: Sequence[Experiment], findings: Path, out: Path, mixed: bool = False) -> str:
     """The whole page.
 
     Args:
         experiments: its sections.
         findings: Markdown to begin with, if the file exists.
         out: where the page will be; links in included files are made relative to it.
+        mixed: allow runs of several code versions, and name them.
+
+    Raises:
+        UserError: there are several, and they are not allowed.
     """
+    read = {one.title: group(read_results([str(one.folder)])) for one in experiments if _has_runs(one)}
+    versions = sorted({version for groups in read.values() for one in groups for version in one.code_versions})
+    if len(versions) > 1 and not mixed:
+        raise UserError(
+            f"the runs were made by {len(versions)} versions of the code ({', '.join(versions)}): run them again with "
+            "app.report rebuild, or add --mixed to write the page nevertheless"
+        )
     parts = [HEAD.format(findings=posixpath.relpath(findings.as_posix(), out.parent.as_posix()))]
     if findings.is_file():
         parts.append(included(findings, out.parent))
-    waiting = [one for one in experiments if not _has_runs(one)]
-    parts += [
-        _section(one, out.parent, group(read_results([str(one.folder)]))) for one in experiments if one not in waiting
-    ]
+    if len(versions) > 1:
+        parts.append(f"**The figures are of {len(versions)} versions of the code**: {', '.join(versions)}.\n")
+    waiting = [one for one in experiments if one.title not in read]
+    parts += [_section(one, out.parent, read[one.title]) for one in experiments if one.title in read]
     if waiting:
         commands = "\n\n".join(f"{one.title}: {one.about}\n\n{_code(one)}" for one in waiting)
         parts.append(f"## Not run here\n\n{commands}\n")
@@ -75,7 +95,7 @@ def _has_runs(experiment: Experiment) -> bool:
 
 
 def _code(experiment: Experiment) -> str:
-    return f"    {experiment.shown_command}"
+    return "\n".join(f"    {line}" for line in (experiment.shown_command, *experiment.then))
 
 
 def _section(experiment: Experiment, base: Path, groups: Sequence[Group]) -> str:
@@ -95,7 +115,11 @@ def _origin(groups: Sequence[Group]) -> str:
     versions = sorted({result.run.code_version or "unknown" for result in results})
     unfinished = sum(one.unfinished for one in groups)
     left_out = f"; {unfinished} unfinished" if unfinished else ""
-    origin = f"{len(results)} finished runs{left_out}; seeds {_ranges(seeds)}; code {', '.join(versions) or MISSING}."
+    hours = sum(result.train_s or 0 for result in results) / 3600
+    time = f"; {hours:.1f} hours of training" if hours >= 0.05 else ""
+    origin = (
+        f"{len(results)} finished runs{left_out}; seeds {_ranges(seeds)}; code {', '.join(versions) or MISSING}{time}."
+    )
     noted = "".join(f"\n- {md.cell(remark)}" for remark in remarks(groups))
     return origin + (f"\n{noted}" if noted else "")
 
@@ -118,16 +142,32 @@ def _table(experiment: Experiment, groups: Sequence[Group]) -> str:
         columns = [c for c in columns if c.name != "loss"]
     has_published = any(_published(experiment, one) for one in groups)
     is_mixed = has_versions(groups)
-    more = [*(["code"] if is_mixed else []), *(["published"] if has_published else [])]
+    is_told = bool(experiment.published) or any(map(_is_augmented, groups))
+    more = [
+        *(["augmentation"] if is_told else []),
+        *(["code"] if is_mixed else []),
+        *(["published"] if has_published else []),
+    ]
     heading = ["setting", "readout", "trials", *(c.title for c in columns), *more]
     rows = []
     for one in groups:
         cells = [MISSING if c.split == "test" and one not in chosen else written(one, c) for c in columns]
         label = f"**{one.label}** ({_choice(one, chosen)})" if experiment.choose and one in chosen else one.label
         beside = ["; ".join(_published(experiment, one)) or MISSING] if has_published else []
-        rows.append([label, _readout(one), trials(one), *cells, *code(one, is_mixed), *beside])
+        told = [_augmentation(one)] if is_told else []
+        rows.append([label, _readout(one), trials(one), *cells, *told, *code(one, is_mixed), *beside])
     note = "\nChosen: best mean validation of its rule; test numbers are shown for the chosen alone.\n"
     return md.table(heading, rows) + (note if experiment.choose else "")
+
+
+def _is_augmented(one: Group) -> bool:
+    return any(one.results[0].settings.get(key) for key in AUGMENTATION)
+
+
+def _augmentation(one: Group) -> str:
+    """What was done to training samples, for figures that are compared."""
+    values = ((words, one.results[0].settings.get(key)) for key, words in AUGMENTATION.items())
+    return ", ".join(words.format(value) for words, value in values if value) or "none"
 
 
 def _readout(one: Group) -> str:
@@ -172,7 +212,14 @@ def _published_besides(experiment: Experiment, groups: Sequence[Group]) -> list[
         table = published()[name]
         rest = [r for r in table.rows if "settings" not in r or not any(_matches(g, r["settings"]) for g in groups)]
         listed = "; ".join(f"{row['name']}: {_figures(row)}" for row in rest)
-        lines.append(f"Published ({table.source}){f'; not in the table: {listed}' if listed else ''}.")
+        if any(about in row for row in rest for about in ABOUT):
+            cells = [
+                [row["name"], row["accuracy"], *(row.get(key, MISSING) for key in ("spikes", *ABOUT))] for row in rest
+            ]
+            heading = ["published", "test accuracy", "spikes", "input", "what is counted", "augmentation", "chosen by"]
+            lines += [f"Published: {table.source}.", md.table(heading, cells).rstrip()]
+        else:
+            lines.append(f"Published ({table.source}){f'; not in the table: {listed}' if listed else ''}.")
     return lines
 
 

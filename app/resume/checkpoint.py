@@ -29,6 +29,11 @@ RECORD = {"metrics": {"rows": 0, "crc": 0, "newest": {}}}
 """What one of the present format knows of ``metrics.csv``."""
 
 
+def kept_name(epoch: int) -> str:
+    """The name of the checkpoint that is kept after an epoch, the first of which is 1."""
+    return f"epoch{epoch}.ckpt"
+
+
 def read_checkpoint(path: Path, to_resume: bool = False, key: str = "ckpt") -> dict[str, Any]:
     """The content of a checkpoint file.
 

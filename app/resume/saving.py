@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from ..errors import UserError
 from ..notice import warn
 from ..run_files import CHECKPOINTS
-from .checkpoint import BEST, LAST, give_second_name, read_checkpoint
+from .checkpoint import BEST, LAST, give_second_name, kept_name, read_checkpoint
 from .metrics_file import MetricsFile
 from .stop_signals import StopSignals
 
@@ -111,14 +112,22 @@ class LastCheckpoint(Checkpoint):
         metrics: the table that is on the disk before a checkpoint is.
         best: whether the state is the best.
         stop: whether the run is to stop.
+        keep_epochs: after these the checkpoint gets a name of its own too, ``epoch<k>.ckpt``.
     """
 
     def __init__(
-        self, out: Path, every_s: float, metrics: MetricsFile, best: BestCheckpoint, stop: StopSignals
+        self,
+        out: Path,
+        every_s: float,
+        metrics: MetricsFile,
+        best: BestCheckpoint,
+        stop: StopSignals,
+        keep_epochs: Collection[int] = (),
     ) -> None:
         self.path, self.every_s = out / CHECKPOINTS / LAST, every_s
-        self.metrics, self.best, self.stop = metrics, best, stop
+        self.metrics, self.best, self.stop, self.keep_epochs = metrics, best, stop, keep_epochs
         self.saved_s = 0.0
+        self._keeps: int | None = None
         self.accumulating = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -147,7 +156,8 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save after an epoch and its validation."""
+        """Save after an epoch and its validation, and keep the checkpoint if it was asked for."""
+        self._keeps = trainer.current_epoch + 1 if trainer.current_epoch + 1 in self.keep_epochs else None
         self._save_if_wanted(trainer, always=True)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -180,6 +190,9 @@ class LastCheckpoint(Checkpoint):
         if self.best.due and path == self.path:
             self.best.name(trainer, path)
         self.best.due = False
+        if self._keeps and path == self.path and trainer.is_global_zero:
+            give_second_name(path, kept_name(self._keeps))
+        self._keeps = None
         self.saved_s = time.monotonic()
 
     @staticmethod

@@ -354,7 +354,8 @@ def _furnished(start: Start, module: SpikingModule, data: EventDataModule) -> Ru
     metrics = MetricsFile(out / METRICS, start.step, start.metrics)
     best, timer, stop = _best_checkpoint(config, out), Timer(), StopSignals(out)
     kept = [Origin(code_version()), RandomState(), RunningMetrics()]
-    saving = [FitsRun(), LostProcesses(out), best, LastCheckpoint(out, config.checkpoint_every_s, metrics, best, stop)]
+    last = LastCheckpoint(out, config.checkpoint_every_s, metrics, best, stop, config.keep_epochs)
+    saving = [FitsRun(), LostProcesses(out), best, last]
     callbacks: list[L.Callback] = [*kept, SpikeCounts(), FiniteState(), timer, stop, *saving]
     if config.init == "target_rate" and start.step is None:
         callbacks.append(TargetRate(config.init_target_share))

@@ -48,12 +48,13 @@ class Trained:
         return values, trainer.is_global_zero
 
 
-def load_trained(path: str | Path, overrides: Sequence[str] = ()) -> Trained:
+def load_trained(path: str | Path, overrides: Sequence[str] = (), untrained: bool = False) -> Trained:
     """Rebuild the network of a checkpoint.
 
     Args:
         path: a checkpoint, or the folder of a run, of which the best one is taken.
         overrides: ``key=value`` arguments that change its settings, such as ``data.root=``.
+        untrained: give the network as it was before the first step; its weights are a function of the settings.
 
     Raises:
         UserError: the checkpoint cannot be used.
@@ -64,6 +65,10 @@ def load_trained(path: str | Path, overrides: Sequence[str] = ()) -> Trained:
     quiet()
     module = build_module(config)
     data = build_data(config, module.network)
+    if untrained and config.init != "uniform":
+        raise UserError(f"ckpt={path}: with init={config.init} the first weights depend on data; leave epoch 0 out")
+    if untrained:
+        return Trained(path, config, 0, module, data)
     try:
         module.load_state_dict(content["state_dict"])
     except RuntimeError:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import UserError
-from app.report import results_page, spike_trains
+from app.errors import RunStopped, UserError
+from app.report import rebuild, results_page, spike_trains
 from app.report.experiments import Experiment, published, read_experiments
 from app.report.groups import group
 from app.report.intervals import fold_means, t_interval, wilson_interval
@@ -179,3 +179,55 @@ def test_spike_trains_need_finished_runs_and_a_name_for_the_table(monkeypatch):
     monkeypatch.setattr(spike_trains, "read_results", lambda sources: [result_of(made())])
     with pytest.raises(UserError, match="no finished run of task=spike_trains in runs"):
         spike_trains.main(["runs"])
+
+
+def test_figures_are_shown_with_what_they_count_and_with_their_augmentation(monkeypatch):
+    moved = made(**{"data.max_shift_pixels": 1, "data.event_dropout": 0.2})
+    text = shown(monkeypatch, [moved], published=["latency MNIST"])
+    assert "moved by up to 1 px, 0.2 of the events dropped |" in text
+    assert "| published | test accuracy | spikes | input | what is counted | augmentation | chosen by |" in text
+    assert "| BPTC + NOSO, 784-400-10 | 98.09 % | about 139 | Poisson spike trains" in text
+    assert "to be compared with our spikes per sample" in text
+    assert "| BATS (Bacho & Chu 2022), 784-800-10 | about 98.88 % |" in text
+    assert "best published" not in text
+    assert "| none |" in shown(monkeypatch, [made()], published=["latency MNIST"])
+
+
+def test_runs_of_several_code_versions_are_refused_unless_the_page_says_so(monkeypatch):
+    runs = [made(seed=0), made(seed=1)]
+    runs[1].code_version = "2+def"
+    with pytest.raises(UserError, match=r"by 2 versions of the code \(1\+abc, 2\+def\).*--mixed"):
+        shown(monkeypatch, runs)
+    experiment = Experiment("Digits", COMMAND)
+    text = results_page.results_text([experiment], Path("none.md"), Path("docs/RESULTS.md"), mixed=True)
+    assert "**The figures are of 2 versions of the code**: 1+abc, 2+def." in text
+
+
+def test_the_page_is_rebuilt_by_one_command_that_goes_on(monkeypatch, capsys):
+    done = "import pathlib, sys; pathlib.Path(sys.argv[1]).touch(exist_ok=False)"
+    Path("done.py").write_text(done)
+    Path("e.yaml").write_text(
+        "- {title: A, command: python done.py a out=runs/a, then: [python done.py b]}\n"
+        "- {title: B, command: python done.py data.root=/path/to/data out=runs/b, cpu_hours: 2}\n"
+    )
+    given = ["experiments=e.yaml", "out=R.md"]
+    assert rebuild.main([*given, "--plan"]) == 0
+    assert not Path("a").exists()
+    assert rebuild.main(given) == 0
+    assert all(Path(name).exists() for name in ("a", "b", "R.md"))
+    printed = capsys.readouterr().out
+    assert "B (about 2 CPU hours)\n  left out: give /path/to/data=FOLDER" in printed
+    assert rebuild.main([*given, "--plan", "/path/to/data=here"]) == 0
+    assert "  python done.py data.root=here out=runs/b" in capsys.readouterr().out
+    with pytest.raises(RunStopped, match="ended with 1; mend it"):
+        rebuild.main(given)
+    with pytest.raises(UserError, match=r"data\.root is not known here: write /path/to/data=x"):
+        rebuild.main(["data.root=x"])
+
+
+def test_a_rebuild_refuses_runs_of_other_code(monkeypatch):
+    Path("runs/a").mkdir(parents=True)
+    Path("e.yaml").write_text("- {title: A, command: python done.py out=runs/a}\n")
+    monkeypatch.setattr(rebuild, "stored_runs", lambda places: ([made()], []))
+    with pytest.raises(UserError, match=r"runs/a holds runs of other code \(1\+abc; here it is .*add --mixed"):
+        rebuild.main(["experiments=e.yaml", "--plan"])

@@ -1,0 +1,101 @@
+"""How true a gradient is over scales: slopes of the loss, smoothed over so much of a line, against what rules predict.
+
+The loss of a spiking network is piecewise constant; what training needs is the slope of a smoothed loss, and how far it
+is smoothed decides the answer. On a line θ + a·d the Gaussian-smoothed loss is L_σ(a) = E_u L(θ + (a + u) d) with
+u ~ N(0, σ²). Its slope at 0 is estimated from antithetic pairs ±u_j by least squares,
+
+    s = Σ_j u_j (L(u_j) − L(−u_j)) / (2 Σ_j u_j²).
+
+The same estimator, applied to the loss that a rule's gradient predicts when it is integrated along the line, is the
+rule's *smoothed* prediction: prediction and truth are smoothed alike, and a true gradient has the cosine 1. The *point*
+prediction is the gradient at θ alone, which is what training uses. Pairs are dealt into two halves; their two
+estimates tell how far the truth itself is known (:func:`ceiling`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .directions import measure_along
+from .fidelity import integrate, slope
+from .subject import Direction, Subject
+
+TRUE, HALVES = "true", ("half 1", "half 2")
+POINT, SMOOTHED = "point", "smoothed"
+KINDS = (POINT, SMOOTHED)
+
+
+def measured_slopes(
+    subject: Subject, directions: Sequence[Direction], scales: Sequence[float], pairs: int, seed: int
+) -> dict[str, NDArray]:
+    """Slopes of the smoothed loss along lines, and what each rule predicts for them.
+
+    Args:
+        subject: the network on its samples.
+        directions: of K lines.
+        scales: S values of σ, in units of the direction.
+        pairs: antithetic pairs for each line and scale, at least 2.
+        seed: of the places on the lines; the same for all rules.
+
+    Returns:
+        arrays [K, S]: ``true``, ``half 1``, ``half 2``, and ``point <rule>``, ``smoothed <rule>`` for each rule.
+    """
+    names = [TRUE, *HALVES, *(f"{kind} {rule}" for kind in KINDS for rule in subject.rules)]
+    found = {name: np.full((len(directions), len(scales)), math.nan) for name in names}
+    gradients = {rule: subject.gradient(rule) for rule in subject.rules}
+    start = subject.loss()
+    for k, direction in enumerate(directions):
+        here = {rule: slope(gradient, direction) for rule, gradient in gradients.items()}
+        generator = torch.Generator().manual_seed(seed + k)
+        for s, scale in enumerate(scales):
+            above = (torch.randn(pairs, generator=generator, dtype=torch.float64).abs() * scale).tolist()
+            values = _at(subject, direction, sorted([*above, *(-u for u in above)]), (start, here))
+            losses = {a: loss for a, (loss, _) in values.items()}
+            found[TRUE][k, s] = pair_slope(above, losses)
+            for half, name in enumerate(HALVES):
+                found[name][k, s] = pair_slope(above[half::2], losses)
+            for rule in subject.rules:
+                slopes = [values[a][1][rule] for a in values]
+                predicted = dict(zip(values, integrate([*values], slopes, 0.0), strict=True))
+                found[f"{SMOOTHED} {rule}"][k, s] = pair_slope(above, predicted)
+                found[f"{POINT} {rule}"][k, s] = here[rule]
+    return found
+
+
+Look = tuple[float, dict[str, float]]
+"""The loss, and each rule's slope."""
+
+
+def _at(subject: Subject, direction: Direction, steps: list[float], here: Look) -> dict[float, Look]:
+    """What is seen at some steps of a line, and at 0, in order."""
+
+    def look() -> Look:
+        return subject.loss(), {rule: slope(subject.gradient(rule), direction) for rule in subject.rules}
+
+    seen = dict(zip(steps, measure_along(look, subject.parameters, direction, steps), strict=True))
+    return dict(sorted((seen | {0.0: here}).items()))
+
+
+def pair_slope(above: Sequence[float], losses: dict[float, float]) -> float:
+    """Σ u (L(u) − L(−u)) / 2 Σ u² over pairs: the slope of the loss that is smoothed over them."""
+    return sum(u * (losses[u] - losses[-u]) for u in above) / (2 * sum(u * u for u in above))
+
+
+def cosine(one: NDArray, other: NDArray) -> float:
+    """The cosine of two vectors of slopes over lines; NaN where one of them is zero."""
+    size = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / size if size else math.nan
+
+
+def ceiling(half: NDArray, other_half: NDArray) -> float:
+    """The largest cosine that a perfect prediction can be expected to have with an estimate from both halves.
+
+    √(2 r / (1 + r)) with r the cosine of the halves (Spearman & Brown's formula for twice the length); 0 where r ≤ 0.
+    """
+    r = cosine(half, other_half)
+    return math.nan if math.isnan(r) else math.sqrt(max(2 * r / (1 + r), 0.0)) if r > -1 else 0.0
