@@ -113,7 +113,7 @@ class SpikeEvents:
         return SpikeEvents(*moved, self.time_steps, self.shape)
 
     def pin_memory(self) -> SpikeEvents:
-        """The same events in page-locked memory (used by a DataLoader with ``pin_memory=True``)."""
+        """The same events in page-locked memory, from which a GPU fetches them by itself."""
         pinned = (t.pin_memory() for t in (self.steps_E, self.neurons_E, self.offsets_B1))
         return SpikeEvents(*pinned, self.time_steps, self.shape)
 
@@ -153,3 +153,8 @@ class Batch(NamedTuple):
     events: SpikeEvents
     label_B: Tensor
     target_TBN: Tensor | None = None
+
+    def pin_memory(self) -> Batch:
+        """The same batch in page-locked memory."""
+        target_TBN = None if self.target_TBN is None else self.target_TBN.pin_memory()
+        return Batch(self.events.pin_memory(), self.label_B.pin_memory(), target_TBN)
