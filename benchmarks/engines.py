@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import pairwise
 from math import prod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,6 +22,15 @@ from app.rules import Rule, activation, antlr, timing
 from benchmarks.per_step_loop import autograd_loop, backward_loop, forward_loop, hearings
 
 Step = Callable[[], None]
+
+
+class Steps(NamedTuple):
+    """A whole training step, and the forward pass alone, without gradients."""
+
+    train: Step
+    infer: Step
+
+
 BATCH = 16
 ALPHA = 0.99
 RULES: dict[str, Rule] = {"activation": activation(), "timing": timing(), "antlr": antlr()}
@@ -95,7 +105,7 @@ WORKLOADS = {
 }
 
 
-def engines(rule: str, convolves: bool = False) -> dict[str, Callable[[Workload, str], Step]]:
+def engines(rule: str, convolves: bool = False) -> dict[str, Callable[[Workload, str], Steps]]:
     """Every engine that can train with the rule on this machine; rivals only without convolution."""
     found = {"numba": _network_step, "reference": _network_step, "per_step_loop": _loop_step}
     if rule == "activation" and not convolves:
@@ -104,7 +114,7 @@ def engines(rule: str, convolves: bool = False) -> dict[str, Callable[[Workload,
     return {name: _bind(step, name) for name, step in found.items()}
 
 
-def _bind(step: Callable[[Workload, str, str], Step], engine: str) -> Callable[[Workload, str], Step]:
+def _bind(step: Callable[[Workload, str, str], Steps], engine: str) -> Callable[[Workload, str], Steps]:
     return lambda workload, rule: step(workload, rule, engine)
 
 
@@ -115,8 +125,8 @@ def loss_of(rule: str, spikes_TBN: Tensor, times_TBN: Tensor, label_B: Tensor) -
     return latency_loss(spikes_TBN, times_TBN, label_B)
 
 
-def _stepper(parameters: list[Tensor], gradients: Step) -> Step:
-    """A whole step: new gradients, then the optimiser (the same fused Adam for every engine)."""
+def _stepper(parameters: list[Tensor], gradients: Step, forward: Callable[[], object]) -> Steps:
+    """New gradients, then the optimiser (the same fused Adam for every engine); and the forward pass alone."""
     optimizer = torch.optim.Adam(parameters, lr=1e-5, fused=True)
 
     def step() -> None:
@@ -124,10 +134,14 @@ def _stepper(parameters: list[Tensor], gradients: Step) -> Step:
         gradients()
         optimizer.step()
 
-    return step
+    @torch.no_grad()
+    def infer() -> None:
+        forward()
+
+    return Steps(step, infer)
 
 
-def _network_step(workload: Workload, rule: str, engine: str) -> Step:
+def _network_step(workload: Workload, rule: str, engine: str) -> Steps:
     network = workload.build(rule, engine)
     events, label_B = workload.batch()
 
@@ -135,10 +149,10 @@ def _network_step(workload: Workload, rule: str, engine: str) -> Step:
         output = network(events)
         loss_of(rule, output.spikes_TBN, output.times_TBN, label_B).backward()
 
-    return _stepper(list(network.parameters()), gradients)
+    return _stepper(list(network.parameters()), gradients, lambda: network(events))
 
 
-def _loop_step(workload: Workload, rule: str, engine: str) -> Step:
+def _loop_step(workload: Workload, rule: str, engine: str) -> Steps:
     network = workload.build(rule, "reference")
     weights, biases = [n.weight for n in network.spiking], [n.bias for n in network.spiking]
     events, label_B = workload.batch()
@@ -164,7 +178,10 @@ def _loop_step(workload: Workload, rule: str, engine: str) -> Step:
         for parameter, gradient in zip(weights + biases, found[0] + found[1], strict=True):
             parameter.grad = gradient.view_as(parameter)
 
-    return _stepper(weights + biases, by_autograd if rule == "activation" else by_hand)
+    def forward() -> object:
+        return forward_loop(spikes_TBM, hears, weights, broadcast(), neuron)
+
+    return _stepper(weights + biases, by_autograd if rule == "activation" else by_hand, forward)
 
 
 def _linear_layers(workload: Workload) -> list[torch.nn.Linear]:
@@ -173,7 +190,7 @@ def _linear_layers(workload: Workload) -> list[torch.nn.Linear]:
     return [torch.nn.Linear(before, after) for before, after in pairwise(sizes)]
 
 
-def _snntorch_step(workload: Workload, rule: str, engine: str) -> Step:
+def _snntorch_step(workload: Workload, rule: str, engine: str) -> Steps:
     import snntorch
 
     layers = torch.nn.ModuleList(_linear_layers(workload))
@@ -181,19 +198,22 @@ def _snntorch_step(workload: Workload, rule: str, engine: str) -> Step:
     events, label_B = workload.batch()
     spikes_TBM = events.to_dense()
 
-    def gradients() -> None:
+    def forward() -> Tensor:
         states, outputs = [n.reset_mem() for n in neurons], []
         for spikes in spikes_TBM:
             for k, (layer, neuron) in enumerate(zip(layers, neurons, strict=True)):
                 spikes, *states[k] = neuron(layer(spikes), *states[k])
             outputs.append(spikes)
-        output = torch.stack(outputs)
+        return torch.stack(outputs)
+
+    def gradients() -> None:
+        output = forward()
         loss_of(rule, output, output, label_B).backward()
 
-    return _stepper(list(layers.parameters()), gradients)
+    return _stepper(list(layers.parameters()), gradients, forward)
 
 
-def _spikingjelly_step(workload: Workload, rule: str, engine: str) -> Step:
+def _spikingjelly_step(workload: Workload, rule: str, engine: str) -> Steps:
     from spikingjelly.activation_based import functional, neuron
     from spikingjelly.activation_based.layer import SynapseFilter
 
@@ -202,13 +222,16 @@ def _spikingjelly_step(workload: Workload, rule: str, engine: str) -> Step:
     for linear in _linear_layers(workload):
         parts += [linear, SynapseFilter(tau=tau), neuron.LIFNode(tau=tau, decay_input=False, detach_reset=True)]
     network = torch.nn.Sequential(*parts)
-    functional.set_step_mode(network, "m")
+    functional.set_step_mode(network, "s")  # with "m" its SynapseFilter's backward takes a time that grows with T²
     events, label_B = workload.batch()
     spikes_TBM = events.to_dense()
 
-    def gradients() -> None:
+    def forward() -> Tensor:
         functional.reset_net(network)
-        output = network(spikes_TBM)
+        return torch.stack([network(spikes) for spikes in spikes_TBM])
+
+    def gradients() -> None:
+        output = forward()
         loss_of(rule, output, output, label_B).backward()
 
-    return _stepper(list(network.parameters()), gradients)
+    return _stepper(list(network.parameters()), gradients, forward)

@@ -28,7 +28,7 @@ import torch
 from app import verify
 from app.data.mnist_files import find_files
 from app.errors import UserError, run_command
-from benchmarks.engines import RULES, WORKLOADS, engines
+from benchmarks.engines import BATCH, RULES, WORKLOADS, engines
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / "tests" / "golden"
@@ -47,9 +47,20 @@ class Row:
     rule: str
     ms_median: float
     ms_min: float
+    forward_ms_median: float
     peak_mb: float
     ratio_to_per_step_loop: float
     ratio_quartiles: tuple[float, float]
+
+    @property
+    def samples_per_s(self) -> float:
+        """Samples that training takes in a second."""
+        return 1e3 * BATCH / self.ms_median
+
+    @property
+    def forward_samples_per_s(self) -> float:
+        """The same of the forward pass alone, as validation and ``evaluate`` run it."""
+        return 1e3 * BATCH / self.forward_ms_median
 
     def record(self) -> dict[str, str | float]:
         """What a JSON file holds of the row."""
@@ -98,9 +109,9 @@ class Engine:
         )
         self.peak_mb = self._answer()
 
-    def turn(self) -> list[float]:
-        """Milliseconds of one or more steps in a row."""
-        self.process.stdin.write("\n")
+    def turn(self, kind: str = "train") -> list[float]:
+        """Milliseconds of one or more steps, or forward passes alone (``infer``), in a row."""
+        self.process.stdin.write(f"{kind}\n")
         self.process.stdin.flush()
         return self._answer()
 
@@ -119,24 +130,26 @@ def serve(name: str, engine: str, rule: str) -> None:
     """What the process of an engine does: print the peak memory of two steps in MB, then the times of each turn."""
     workload = WORKLOADS[name]
     make = engines(rule, workload.convolves)[engine]
-    step = make(workload, rule)
-    make(workload.tiny(), rule)()  # load, or compile, everything
+    steps = make(workload, rule)
+    make(workload.tiny(), rule).train()  # load, or compile, everything
     Path("/proc/self/clear_refs").write_text("5")
     before = _memory_kb("VmRSS")
-    step()
-    step()
+    steps.train()
+    steps.train()
     print((_memory_kb("VmHWM") - before) / 1e3, flush=True)
-    for _ in sys.stdin:
-        print(turn(step), flush=True)
+    for kind in sys.stdin:
+        print(turn(getattr(steps, kind.strip())), flush=True)
 
 
 def compare(name: str, rule: str, rounds: int) -> list[Row]:
     """All engines in turn, ``rounds`` times."""
     running = {engine: Engine(name, engine, rule) for engine in engines(rule, WORKLOADS[name].convolves)}
-    turns = {engine: [] for engine in running}
+    turns: dict[str, list[list[float]]] = {engine: [] for engine in running}
+    forward: dict[str, list[float]] = {engine: [] for engine in running}
     for _ in range(rounds):
         for engine, process in running.items():
             turns[engine].append(process.turn())
+            forward[engine].append(statistics.median(process.turn("infer")))
     for process in running.values():
         process.stop()
     medians = {engine: [statistics.median(t) for t in times] for engine, times in turns.items()}
@@ -151,6 +164,7 @@ def compare(name: str, rule: str, rounds: int) -> list[Row]:
                 rule=rule,
                 ms_median=round(statistics.median(times), 3),
                 ms_min=round(min(min(t) for t in turns[engine]), 3),
+                forward_ms_median=round(statistics.median(forward[engine]), 3),
                 peak_mb=round(running[engine].peak_mb, 1),
                 ratio_to_per_step_loop=round(statistics.median(ratios), 2),
                 ratio_quartiles=(round(low, 2), round(high, 2)),
@@ -178,6 +192,7 @@ def show(row: Row) -> str:
     low, high = row.ratio_quartiles
     return (
         f"{row.workload:13} {row.rule:11} {row.engine:14} {row.ms_median:9.2f} ms (min {row.ms_min:8.2f})  "
+        f"{row.samples_per_s:7.0f}/s  forward {row.forward_samples_per_s:7.0f}/s  "
         f"{row.peak_mb:7.1f} MB  {row.ratio_to_per_step_loop:7.2f}x [{low:.2f}, {high:.2f}]"
     )
 
