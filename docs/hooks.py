@@ -29,7 +29,7 @@ PAGES = {
     "CONTRIBUTING.md": "CONTRIBUTING.md",
     "CHANGELOG.md": "CHANGELOG.md",
     "data/README.md": "DATA.md",
-    "tests/fuzz/README.md": "FUZZ.md",
+    "reliability/fuzz/README.md": "FUZZ.md",
 }
 """Pages outside docs/ and where the site has them."""
 FOLDERS = {"configs": "CONFIGS.md", "examples": "EXAMPLES.md", "CITATION.cff": "CITATION.cff"}

@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 
+import app
 from app.config import load_config
 from tests.support import ROOT
 
@@ -71,3 +72,8 @@ def test_settings_of_commands_are_settings(line, tmp_path, monkeypatch):
     argv = [argument for argument in shlex.split(line) if argument not in ("--print-config", "--help", "--help-all")]
     if not any(argument.startswith("data.path=") for argument in argv):
         assert load_config(argv).task
+
+
+def test_the_api_page_has_every_name_for_a_notebook():
+    page = (ROOT / "docs/API.md").read_text()
+    assert not [name for name in app.__all__ if not re.search(rf"(?m)(^::: app\.[\w.]+\.|`app\.){name}\b", page)]

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from app import __version__
+from docs.hooks import FOLDERS, PAGES
 
 ROOT = Path(__file__).parent.parent
 TEMPLATES = sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml"))
@@ -53,3 +54,7 @@ def test_hooks_before_a_commit_fetch_nothing_and_run_what_developers_have():
         for hook in repository["hooks"]:
             assert hook["language"] == "system"
             assert re.match(r"python -m (\w+)", hook["entry"])[1] in required
+
+
+def test_what_the_site_takes_from_outside_docs_is_there():
+    assert [path for path in (*PAGES, *FOLDERS) if not (ROOT / path).exists()] == []

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-import app
-
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
 LOADED = {
@@ -96,9 +94,3 @@ def test_the_figures_are_drawn_and_shown(site):
     for name in re.findall(r'src="figures/(\w+)\.svg"', page):
         assert "<path" in (site / "figures" / f"{name}.svg").read_text(encoding="utf-8")
     assert len(re.findall(r'src="figures/\w+\.svg"', page)) == len(list((site / "figures").glob("*.svg")))
-
-
-def test_the_api_page_has_every_name_for_a_notebook(site):
-    page = (site / "API.html").read_text(encoding="utf-8")
-    for name in app.__all__:
-        assert re.search(rf'id="app\.[\w.]+\.{name}"', page, re.IGNORECASE), name
