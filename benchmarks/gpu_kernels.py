@@ -26,8 +26,9 @@ from app.engines import triton_rule
 from app.errors import UserError, run_command
 from app.kernels import triton_build
 from app.neuron.surrogate import Rectangular
+from app.rules import RULES as REGISTERED
 from app.rules import Rule, activation, antlr, timing
-from app.rules.eventprop import EventProp
+from app.rules.layer_rule import LayerRule
 
 TARGETS = {
     "cuda:80": GPUTarget("cuda", 80, 32),
@@ -42,8 +43,9 @@ RULES: dict[str, Rule] = {
     "activation-slayer": activation(variant="slayer"),
     "timing": timing(),
     "antlr": antlr(),
-    "eventprop": EventProp(),
+    **{name: rule() for name, rule in REGISTERED.items() if not issubclass(rule, LayerRule)},
 }
+"""The rules' variants, and every registered rule that is one pointwise equation."""
 RESETS = ("both", "potential", "subtract")
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
@@ -261,6 +263,15 @@ def predict(work: Work, gpu: Gpu, tf32: bool = False) -> Prediction:
     )
 
 
+def needs(rows: list[Row]) -> Iterator[str]:
+    """What the kernels need as lines of Markdown: registers of a lane, and bytes of shared memory of a block."""
+    yield f"| kernel | {' | '.join(TARGETS)} |"
+    yield f"|---|{'---:|' * len(TARGETS)}"
+    for name in dict.fromkeys(row.kernel for row in rows):
+        found = {row.target: row for row in rows if row.kernel == name}
+        yield f"| {name} | {' | '.join(f'{found[t].registers}, {found[t].shared_bytes}' for t in TARGETS)} |"
+
+
 def table() -> Iterator[str]:
     """The predictions as lines of Markdown."""
     yield "| workload | GPU | products | scans µs | products µs | step µs | launched µs | bandwidth |"
@@ -287,8 +298,8 @@ def main(argv: list[str]) -> int:
     for name in kernels():
         for target in TARGETS:
             rows.append(row := measure(name, target))
-            needs = f"{row.registers:4} registers {row.spills:4} spilled {row.shared_bytes:6} B shared"
-            print(f"{name:32} {target:11} {needs}", flush=True)
+            needed = f"{row.registers:4} registers {row.spills:4} spilled {row.shared_bytes:6} B shared"
+            print(f"{name:32} {target:11} {needed}", flush=True)
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     for gpu in GPUS:
@@ -299,7 +310,7 @@ def main(argv: list[str]) -> int:
     if options.page:
         from benchmarks.performance_page import write_gpu_section
 
-        write_gpu_section(rows, lines)
+        write_gpu_section(rows, list(needs(rows)), lines)
     return 0
 
 

@@ -16,25 +16,27 @@ FIGURE = "training_step.png"
 GPU_HEADING = "## On a GPU: predicted, never measured"
 GPU_SECTION = """{heading}
 
-No GPU was there when this was written. What follows is reckoned by `python -m benchmarks.gpu_kernels --page`: the
-kernels of `app/kernels/triton_scans.py` are compiled ahead of time, and their loop over time is read instruction by
-instruction from the machine code. Measure on your GPU before you believe any of it, after `python -m app.verify
-tests/golden`, which compares the engine with independent numbers there.
+No GPU was there when this was written: none of it could be measured. What follows is reckoned by `python -m
+benchmarks.gpu_kernels --page`: the kernels of `app/kernels/triton_scans.py` are compiled ahead of time, and their
+loop over time is read instruction by instruction from the machine code. Measure on your GPU before you believe any of
+it, after `python -m app.verify tests/golden`, which compares the engine with independent numbers there.
 
 The {kernels} kernels ({targets}) need at most {registers} registers of a lane and {shared} bytes of shared memory,
 and spill {spills}. In each step a lane moves {forward} bytes forward (the drive, V, a byte for the spike) and
 {backward} backward (both errors and V; the errors of drive and shift). V is kept, in the place of the drive: to run
 it again backwards would read the drive, write V and read it, 12 bytes instead of 8. Spikes are not read backwards,
-for V ≥ θ says them.
+for V ≥ θ says them. Registers and bytes of shared memory of each:
+
+{needs}
 
 A step is forward and backward with ANTLR, on the workloads of the table above. *Scans* are the time loops: what takes
 longer of their bytes, at {reached:.0%} of the memory's bandwidth, and their instructions, {latency} cycles each, for
 a warp's instructions wait for one another. With 16 samples it is these, with 256 the bandwidth. *Products* run at
 {reached:.0%} of the maker's figure; where fewer than 1 in 32 inputs fire, the first layer's are sums over events, on
-which TF32 has no say. *Step* is the work of the GPU alone, as a CUDA graph (which takes dense input, always of one
-shape) would run it; *launched* is with a host that launches a kernel every {launch:.0f} µs, as training runs.
-*Bandwidth* is the share of the maker's figure that the step's bytes make up. Lightning's loop, metrics, logging and
-the loading of data come on top.
+which `products=tf32` has no say. *Step* is the work of the GPU alone, as a CUDA graph (which takes dense input,
+always of one shape) would run it; *launched* is with a host that launches a kernel every {launch:.0f} µs, as training
+runs. *Bandwidth* is the share of the maker's figure that the step's bytes make up. Lightning's loop, metrics, logging
+and the loading of data come on top.
 
 {table}
 """
@@ -103,7 +105,7 @@ second.
 """
 
 
-def write_gpu_section(rows: list[KernelRow], table: list[str]) -> None:
+def write_gpu_section(rows: list[KernelRow], needs: list[str], table: list[str]) -> None:
     """Rewrite what the page says about GPUs."""
     from benchmarks import gpu_kernels
 
@@ -120,6 +122,7 @@ def write_gpu_section(rows: list[KernelRow], table: list[str]) -> None:
         launch=1e6 * gpu_kernels.LAUNCH_S,
         forward=moved[0],
         backward=moved[1],
+        needs="\n".join(needs),
         table="\n".join(table),
     )
     page = (DOCS / "PERFORMANCE.md").read_text().partition(GPU_HEADING)[0].rstrip()
