@@ -67,6 +67,27 @@ def test_gradients_equal_those_of_the_doubled_batch(rule):
     assert (one - two).norm() <= 1e-6 * one.norm()
 
 
+@pytest.mark.parametrize("engine", ["layerwise", "triton"])
+def test_every_engine_on_two_processes(engine, monkeypatch):
+    """Gradients of the doubled batch, the same numbers after going on; all other tests here run event_driven."""
+    if engine == "triton":
+        pytest.importorskip("triton", reason="Triton is not installed; see requirements-dev.txt")
+        monkeypatch.setenv("TRITON_INTERPRET", "1")
+    small = ["network=[64,fc6,fc10]", "init_bias_center=1", "optim.name=sgd", "optim.lr=1", "optim.grad_clip=null"]
+    small += ["trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
+    small += [f"engine={engine}", "data.eval_batch_size=8"]
+    train(*arguments(*small, "trainer.max_epochs=1", "data.batch_size=8", "out=one"))
+    train(*arguments(*small, "trainer.max_epochs=1", "data.batch_size=4", "out=two", *DDP))
+    one, two = gradient("one"), gradient("two")
+    assert one.norm() > 0
+    assert (one - two).norm() <= 1e-6 * one.norm()
+    train("ckpt=last", "out=two", "trainer.max_epochs=2")
+    train(*arguments(*small, "trainer.max_epochs=2", "data.batch_size=4", "out=whole", *DDP))
+    assert rows("two")[-1] == rows("whole")[-1]
+    for name, value in checkpoint("whole")["state_dict"].items():
+        assert torch.equal(checkpoint("two")["state_dict"][name], value), name
+
+
 def test_validation_metrics_are_the_same_and_there_is_one_run():
     still = ["optim.lr=1e-12", "trainer.max_epochs=1", "tracking.mode=offline", "trainer.limit_train_batches=1"]
     train(*arguments(*still, "out=one", "data.batch_size=32"))
