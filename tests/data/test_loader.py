@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from test_data_module import numbered_data
+
+from tests.support.numbered import numbered_data
 
 
 @pytest.mark.parametrize("workers", [0, 1])
