@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from run_tools import run
+from tests.support.run_tools import run
 
 from app.errors import UserError
 from app.landscape import study
