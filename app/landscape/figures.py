@@ -145,8 +145,9 @@ def truth_over_scales(
         row[0].set_ylabel("cosine", fontsize=8)
     for ax in axes[-1]:
         ax.set_xlabel("scale of the smoothing, in weight norms", fontsize=8)
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8)
+    shown = {label: handle for ax in axes.flat for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    labels = sorted(shown)
+    figure.legend([shown[label] for label in labels], labels, loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle(title, fontsize=9)
     return figure
 

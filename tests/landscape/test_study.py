@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from run_tools import run
 
 from app.errors import UserError
 from app.landscape import study
 from app.landscape.directions import filter_normalised_direction
 from app.landscape.scales import POINT, SMOOTHED, TRUE, ceiling, cosine, measured_slopes, pair_slope
+from tests.support.run_tools import run
 
 
 class Bumpy:
