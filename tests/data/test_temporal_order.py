@@ -23,5 +23,5 @@ def test_the_class_says_which_burst_came_first_and_which_second():
 
 
 def test_a_gap_without_room_is_refused():
-    with pytest.raises(UserError, match="data.gap_steps=50 needs time_steps=70"):
+    with pytest.raises(UserError, match=r"data.gap_steps=50 needs time_steps=70"):
         load_config(["task=temporal_order", "data.gap_steps=50"])

@@ -53,11 +53,17 @@ def test_starting_weights_have_streams_of_their_own():
 
 
 def test_delays_have_a_learning_rate_of_their_own_and_no_weight_decay():
-    module = build_module(load_config([*LOOPED, "optim.lr=0.01", "optim.weight_decay=0.1", "delays.lr_factor=30"]))
+    module = build_module(
+        load_config(
+            [*LOOPED, "optim.schedule=constant", "optim.lr=0.01", "optim.weight_decay=0.1", "delays.lr_factor=30"]
+        )
+    )
     weights, delays = module.configure_optimizers()["optimizer"].param_groups
     assert (weights["lr"], weights["weight_decay"], len(weights["params"])) == (0.01, 0.1, 5)
     assert (delays["lr"], delays["weight_decay"], len(delays["params"])) == (0.3, 0.0, 2)
-    fixed = build_module(load_config([*LOOPED, "delays.learn=false"])).configure_optimizers()["optimizer"]
+    fixed = build_module(
+        load_config([*LOOPED, "delays.learn=false", "optim.schedule=constant"])
+    ).configure_optimizers()["optimizer"]
     assert [len(group["params"]) for group in fixed.param_groups] == [5]
 
 
