@@ -12,6 +12,9 @@ with gain 1 − α in both, hence w_in = β_I β_V / (1 − α_I), R = 1 / (1 �
 is β_V I, so that readers which want R = τ_mem/Δt get it. The bias is ``v_leak``, as it acts on V and not on I; without
 a synaptic current (α_I = 0) both are the same, and it is an ordinary bias of the weights.
 
+A layer that hears its own spikes is a cycle: its neurons, weights without bias, the same neurons. A graph does not say
+when a spike comes round; here, as in readers that go through the nodes step by step, it is one step later.
+
 Source: J. E. Pedersen et al., Neuromorphic intermediate representation, Nature Communications 15, 8122 (2024).
 """
 
@@ -58,6 +61,8 @@ def to_nir(
 ) -> Any:
     """The ``nir.NIRGraph`` of a network: nodes ``input``, ``0``, ``0_neurons``, ``1``, … and ``output``.
 
+    A layer that hears its own spikes has a node ``0_recurrent`` besides.
+
     Args:
         network: trained weights and neuron.
         dt_s: Δt, what a reader takes one step for, in seconds.
@@ -72,11 +77,19 @@ def to_nir(
     _check_neuron(neuron, dt_s, discretisation, allow_other_reset)
     nodes: dict[str, Any] = {"input": nir.Input({"input": np.array(network.input_shape)})}
     shape = network.input_shape
+    cycles: dict[str, Any] = {}
     for number, layer in enumerate(network.layers):
         name = str(number)
         if isinstance(layer, SpikingLayer):
+            if layer.delays is not None:
+                raise UserError(
+                    f"delays.kind={layer.delays.kind}: the NIR files written here hold no delays; train with "
+                    "delays.kind=null"
+                )
             nodes[name] = _synapses(nir, layer, shape, neuron)
             shape = layer.shape
+            if layer.recurrent_weight is not None:
+                cycles[name] = nir.Linear(weight=_array(layer.recurrent_weight))
             nodes[f"{name}_neurons"] = _neurons(nir, layer, neuron, dt_s, discretisation)
         elif isinstance(layer, AveragePool):
             size = np.array([layer.size, layer.size])
@@ -88,9 +101,12 @@ def to_nir(
         else:
             raise UserError(f"network: NIR has no node for {_entry(network, number)}; use apool, conv, fc or flatten")
     nodes["output"] = nir.Output({"output": np.array(shape)})
-    names = list(nodes)
+    edges = list(pairwise(nodes))
+    for name, weights in cycles.items():
+        nodes[f"{name}_recurrent"] = weights
+        edges += [(f"{name}_neurons", f"{name}_recurrent"), (f"{name}_recurrent", f"{name}_neurons")]
     metadata = {"dt_s": dt_s, "discretisation": discretisation, "written_by": "antlr-snn"}
-    return nir.NIRGraph(nodes=nodes, edges=list(pairwise(names)), metadata=metadata, type_check=False)
+    return nir.NIRGraph(nodes=nodes, edges=edges, metadata=metadata, type_check=False)
 
 
 def _entry(network: Network, number: int) -> str:
@@ -175,7 +191,7 @@ def _neurons(nir: Any, layer: SpikingLayer, neuron: Neuron, dt_s: float, discret
 def from_nir(
     graph: Any, rule: Rule, dt_s: float | None = None, discretisation: Discretisation | None = None
 ) -> Network:
-    """The network of a NIR graph that is one chain of nodes, such as :func:`to_nir` writes.
+    """The network of a NIR graph that is one chain of nodes, but for cycles of one node, such as :func:`to_nir` writes.
 
     Args:
         graph: what ``nir.read`` gives.
@@ -190,7 +206,8 @@ def from_nir(
     said = graph.metadata if isinstance(graph.metadata, dict) else {}
     dt_s = float(said.get("dt_s", DT_S)) if dt_s is None else dt_s
     discretisation = _text(said.get("discretisation", "euler")) if discretisation is None else discretisation
-    chain = _chain(graph)
+    cycles = _cycles(nir, graph)
+    chain = _chain(graph, cycles)
     spec, parameters, neurons = [], [], []
     for name in chain:
         node = graph.nodes[name]
@@ -208,6 +225,10 @@ def from_nir(
             parameters.append((node.weight, node.bias))
         elif isinstance(node, nir.CubaLIF):
             neurons.append((name, node))
+            if name in cycles:
+                if not spec[-1].startswith("fc"):
+                    raise UserError(f"node {cycles[name]}: only fully connected layers can hear their own spikes here")
+                spec[-1] = f"r{spec[-1]}"
         elif isinstance(node, nir.AvgPool2d):
             size = int(np.ravel(node.kernel_size)[0])
             if not (_is(node.kernel_size, size) and _is(node.stride, size) and _is(node.padding, 0)):
@@ -226,8 +247,10 @@ def from_nir(
         network = Network(spec, models[0], rule)
     except ValueError as error:
         raise UserError(str(error)) from None
-    for layer, (weight, bias), (_, node) in zip(network.spiking, parameters, neurons, strict=True):
+    for layer, (weight, bias), (name, node) in zip(network.spiking, parameters, neurons, strict=True):
         _fill(layer, models[0], weight, bias, node)
+        if name in cycles:
+            layer.recurrent_weight = nn.Parameter(torch.from_numpy(np.array(graph.nodes[cycles[name]].weight)))
     return network
 
 
@@ -239,14 +262,34 @@ def _text(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def _chain(graph: Any) -> list[str]:
-    """The names of the nodes from input to output."""
-    after = dict(graph.edges)
+def _cycles(nir: Any, graph: Any) -> dict[str, str]:
+    """The weights through which neurons hear themselves, by the names of both."""
+    edges = set(graph.edges)
+    square = {
+        name
+        for name, node in graph.nodes.items()
+        if isinstance(node, nir.Linear) and node.weight.shape[0] == node.weight.shape[1]
+    }
+    return {
+        neurons: weights
+        for neurons, weights in edges
+        if weights in square and (weights, neurons) in edges and isinstance(graph.nodes[neurons], nir.CubaLIF)
+    }
+
+
+def _chain(graph: Any, cycles: dict[str, str]) -> list[str]:
+    """The names of the nodes from input to output, without those of cycles."""
+    edges = [edge for edge in graph.edges if not set(edge) & set(cycles.values())]
+    rest = set(graph.nodes) - set(cycles.values())
+    after = dict(edges)
     chain = ["input"]
-    while chain[-1] in after and len(chain) <= len(graph.nodes):
+    while chain[-1] in after and len(chain) <= len(rest):
         chain.append(after[chain[-1]])
-    if len(after) != len(graph.edges) or sorted(chain) != sorted(graph.nodes):
-        raise UserError("the graph must be one chain of nodes from input to output, without branches and loops")
+    if len(after) != len(edges) or sorted(chain) != sorted(rest):
+        raise UserError(
+            "the graph must be one chain of nodes from input to output, without branches, and without loops but those "
+            "of neurons through one node of weights"
+        )
     return chain
 
 

@@ -7,6 +7,7 @@ import torch
 from app import Network, Neuron, activation, antlr
 from app.errors import UserError
 from app.exchange import from_nir, to_nir
+from app.layers.delays import Delays
 
 nir = pytest.importorskip("nir", reason="the package nir is not installed")
 T = 40
@@ -52,6 +53,26 @@ def test_a_round_trip_keeps_the_spikes(spec, discretisation, tmp_path):
     spikes = inputs(net)
     for ours, theirs in zip(net(spikes).layers, back(spikes).layers, strict=True):
         same(ours.dense_spikes(), theirs.dense_spikes())
+
+
+def test_a_recurrent_layer_is_a_cycle(tmp_path):
+    net = network(["20", "rfc30", "fc12", "rfc10"], bias=0.1)
+    graph = stored(net, tmp_path / "net.nir")
+    assert {("0_neurons", "0_recurrent"), ("0_recurrent", "0_neurons")} <= set(graph.edges)
+    back = from_nir(graph, activation())
+    assert back.spec == net.spec
+    spikes = inputs(net)
+    for ours, theirs in zip(net(spikes).layers, back(spikes).layers, strict=True):
+        same(ours.dense_spikes(), theirs.dense_spikes())
+    for layer in net.spiking[::2]:
+        layer.recurrent_weight.data.zero_()
+    assert not torch.equal(net(spikes).spikes_TBN, back(spikes).spikes_TBN), "the loops matter"
+
+
+def test_delays_are_refused():
+    net = Network(["20", "fc10"], Neuron(0.9, 0.8, 0.3, reset="potential"), antlr(), delays=Delays("axonal", 5))
+    with pytest.raises(UserError, match=r"delays.kind=axonal: .* hold no delays; train with delays.kind=null"):
+        to_nir(net)
 
 
 def test_shapes_and_resets_are_written_out(tmp_path):

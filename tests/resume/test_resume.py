@@ -102,6 +102,13 @@ OPTIONS = {
     "target rate": ["init=target_rate"],
     "augmentation": ["data.event_dropout=0.1", "data.time_jitter_steps=2", "data.max_shift_pixels=1"],
     "learned constants": ["neuron.learn=[alpha_v,threshold]", "neuron.learn_lr_factor=50", "optim.schedule=cosine"],
+    "loops and delays": [
+        "network=[64,rfc12,fc10]",
+        "delays.kind=synaptic",
+        "delays.max_steps=4",
+        "optim.momentum=0.5",
+        "optim.name=sgd",
+    ],
     "steps": ["trainer.max_steps=13", "trainer.max_epochs=-1"],
 }
 
