@@ -25,7 +25,7 @@ from .run_files import PICTURES as FOLDER
 from .training.folder import make_folder
 from .training.trained import Trained, load_trained
 
-OWN = ("what", "sample", "format", "out")
+KEYS = ("what", "sample", "format", "out")
 FORMATS = ("png", "svg", "pdf")
 
 
@@ -35,8 +35,8 @@ def main(argv: list[str]) -> int:
         print(__doc__)
         return 0
     pairs = [argument.removeprefix("--").partition("=") for argument in argv]
-    own = {key: value for key, _, value in pairs if key in OWN}
-    settings = ["=".join((key, text)) if equals else key for key, equals, text in pairs if key not in OWN]
+    own = {key: value for key, _, value in pairs if key in KEYS}
+    settings = ["=".join((key, text)) if equals else key for key, equals, text in pairs if key not in KEYS]
     arguments = parse_arguments(settings)
     if "ckpt" not in arguments:
         raise UserError("ckpt= is missing: name a checkpoint, for example ckpt=runs/digits-antlr-latency-s0")
