@@ -15,6 +15,7 @@ COMMANDS = {
     "train": ("train", "train a network"),
     "evaluate": ("evaluate", "test a checkpoint on its task's test split"),
     "predict": ("predict", "ask a trained network: class, confidence, time, spikes"),
+    "plot": ("plot", "pictures: rasters, membrane traces, PSPs, weights, confusion, curves, accuracy against spikes"),
     "costs": ("costs", "what its answers cost: synaptic operations, sparsity, footprint, energy"),
     "export": ("export", "write a trained network as a NIR file for other frameworks"),
     "sweep": ("sweep.__main__", "search a grid with repeated trials"),

@@ -6,7 +6,9 @@ and a multiplication with accumulation (MAC) where average pooling has made othe
 
     operations = Σ_t Σ_m [x_m[t] ≠ 0] F_m,        F_m = Σ_n [w_nm ≠ 0],
 
-F_m is the fan-out of neuron m; that of a convolution is smaller at the borders and depends on the stride.
+F_m is the fan-out of neuron m; that of a convolution is smaller at the borders and depends on the stride. A layer that
+hears itself does so one step later, and what it would hear after the window or the decision is not counted. Delays
+change no count: an operation belongs to the step of the spike that causes it.
 """
 
 from __future__ import annotations
@@ -123,6 +125,8 @@ class Size(NamedTuple):
 def size(network: Network) -> Size:
     """The static costs of a network."""
     weights = [layer.weight for layer in network.spiking]
+    own = [layer.recurrent_weight for layer in network.spiking if layer.recurrent_weight is not None]
+    weights += own
     zeros = sum(int((weight == 0).sum()) for weight in weights)
     held = [*network.parameters(), *network.buffers()]
     full = [c._replace(layer=_filled(c.layer)).fan_out_M().sum() for c in connections(network)]
@@ -130,7 +134,7 @@ def size(network: Network) -> Size:
         sum(parameter.numel() for parameter in network.parameters()),
         sum(tensor.numel() * tensor.element_size() for tensor in held),
         zeros / sum(weight.numel() for weight in weights),
-        sum(map(int, full)),
+        sum(map(int, full)) + sum(weight.numel() for weight in own),
         sum(prod(layer.shape) for layer in network.spiking),
     )
 
@@ -164,6 +168,8 @@ class OperationMetrics(Metric):
     samples: Tensor
     operations_L: Tensor
     decision_operations_L: Tensor
+    input_operations: Tensor
+    decision_input_operations: Tensor
     macs: Tensor
     decision_macs: Tensor
     spikes: Tensor
@@ -176,8 +182,10 @@ class OperationMetrics(Metric):
         self.layers, self.energy = layers, energy or Energy()
         for name in ("operations_L", "decision_operations_L"):
             self.add_state(name, torch.zeros(layers, dtype=torch.int64), "sum")
-        for name in ("samples", "macs", "decision_macs", "spikes", "decision_spikes", "places", "decision_places"):
-            self.add_state(name, torch.zeros((), dtype=torch.int64), "sum")
+        self.add_state("samples", torch.zeros((), dtype=torch.int64), "sum")
+        for name in ("input_operations", "macs", "spikes", "places"):
+            for until in ("", "decision_"):
+                self.add_state(f"{until}{name}", torch.zeros((), dtype=torch.int64), "sum")
 
     @torch.no_grad()
     def update(self, network: Network, events: SpikeEvents, output: NetworkOutput) -> None:
@@ -192,8 +200,12 @@ class OperationMetrics(Metric):
         sources: list[SpikeEvents | LayerActivity] = [events, *output.layers[:-1]]
         for k, (connection, source) in enumerate(zip(connections(network), sources, strict=True)):
             whole, until = _operations(connection, source, step_B)
-            self.operations_L[k] += whole
-            self.decision_operations_L[k] += until
+            own = connection.layer.recurrent_weight
+            again = (0, 0) if own is None else _heard_again(own, output.layers[k], step_B)
+            self.operations_L[k] += whole + again[0]
+            self.decision_operations_L[k] += until + again[1]
+            self.input_operations += whole * (k == 0)
+            self.decision_input_operations += until * (k == 0)
             if connection.multiplies:
                 self.macs += whole
                 self.decision_macs += until
@@ -214,7 +226,7 @@ class OperationMetrics(Metric):
             arriving_L = getattr(self, f"{until}operations_L") / n
             macs = getattr(self, f"{until}macs") / n
             values[f"{until}synaptic_operations"] = arriving_L.sum()
-            values[f"{until}input_synaptic_operations"] = arriving_L[0]
+            values[f"{until}input_synaptic_operations"] = getattr(self, f"{until}input_operations") / n
             values[f"{until}macs"] = macs
             values[f"{until}energy_nj"] = self.energy.nanojoules(arriving_L.sum(), macs)
             places = getattr(self, f"{until}places").double()
@@ -240,6 +252,19 @@ def _operations(connection: Connection, source: SpikeEvents | LayerActivity, ste
         steps_T1 = torch.arange(len(caused_TB), device=step_B.device)[:, None]
         whole = whole + caused_TB.sum().long()
         until = until + (caused_TB * (steps_T1 <= step_B[samples])).sum().long()
+    return whole, until
+
+
+def _heard_again(weight_NN: Tensor, activity: LayerActivity, step_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Operations of a layer's spikes in the layer itself, one step later."""
+    fan_out_N, steps = (weight_NN != 0).sum(0), len(activity.totals_TB)
+    last_B = step_B.clamp(max=steps - 1)
+    whole = until = fan_out_N.new_zeros(())
+    for samples, spikes_TBN in _in_parts(activity):
+        caused_TB = spikes_TBN.flatten(2).double() @ fan_out_N.double()
+        heard_T1 = torch.arange(1, steps + 1, device=step_B.device)[:, None]
+        whole = whole + caused_TB[: steps - 1].sum().long()
+        until = until + (caused_TB * (heard_T1 <= last_B[samples])).sum().long()
     return whole, until
 
 

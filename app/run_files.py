@@ -19,7 +19,7 @@ from typing import Any, TextIO
 import yaml
 
 CONFIG, METRICS, SUMMARY, ID = "config.yaml", "metrics.csv", "summary.json", "wandb_id"
-CHECKPOINTS, LANDSCAPE, RASTER, WANDB = "checkpoints", "landscape", "raster.png", "wandb"
+CHECKPOINTS, LANDSCAPE, PICTURES, RASTER, WANDB = "checkpoints", "landscape", "pictures", "raster.png", "wandb"
 MOST_BYTES = {CONFIG: 2**20, SUMMARY: 2**22, ID: 2**10, METRICS: 2**31}
 LONGEST_NAME = 200
 LARGEST = 2**63

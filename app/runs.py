@@ -24,6 +24,7 @@ from .run_files import (
     LANDSCAPE,
     LONGEST_NAME,
     METRICS,
+    PICTURES,
     SUMMARY,
     WANDB,
     Row,
@@ -37,7 +38,7 @@ from .run_files import (
     read_text,
 )
 
-INSIDE = (CHECKPOINTS, WANDB, LANDSCAPE)
+INSIDE = (CHECKPOINTS, WANDB, LANDSCAPE, PICTURES)
 """Folders of a run in which there is no other run."""
 MOST_SETTINGS = 1000
 State = Literal["finished", "failed", "unfinished", "damaged"]

@@ -65,6 +65,8 @@ def _parts(layer: nn.Module, neuron: Neuron) -> list[nn.Module]:
         return [(nn.AvgPool2d if isinstance(layer, AveragePool) else nn.MaxPool2d)(layer.size)]
     if not isinstance(layer, SpikingLayer):
         return [nn.Flatten()]
+    if layer.recurrent_weight is not None or layer.delays is not None:
+        raise UserError("the twin has neither recurrent layers nor delays; give another network")
     shape, stride = layer.weight.shape, getattr(layer.synapses, "stride", 1)
     synapses: nn.Linear | nn.Conv2d = nn.Linear(shape[1], shape[0], bias=False)
     if len(shape) == 4:

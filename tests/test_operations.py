@@ -106,6 +106,24 @@ def test_stopping_at_the_decision_counts_alike_until_then():
             assert float(value) == whole[name]
 
 
+def test_a_layer_that_hears_itself_does_so_a_step_later():
+    net = made(["20", "rfc30", "fc4"])
+    with torch.no_grad():
+        net.spiking[0].recurrent_weight.masked_fill_(torch.rand(30, 30) < 0.5, 0)
+    events = inputs(net)
+    output, found, (whole, until) = net(events), measured(net, events), by_matrices(net, events)
+    heard = (net.spiking[0].recurrent_weight != 0).sum(0)
+    spikes_TBN, step_B = output.layers[0].dense_spikes(), decision_steps(output.spikes_TBN)
+    again = float((spikes_TBN[:-1] @ heard.float()).sum()) / B
+    again_until = sum(float((spikes_TBN[: int(step_B[b]), b] @ heard.float()).sum()) for b in range(B)) / B
+    assert int(step_B.max()) < T
+    assert 0 < again_until < again
+    assert found["input_synaptic_operations"] == pytest.approx(whole[0], rel=1e-12)
+    assert found["layer1/synaptic_operations"] == pytest.approx(whole[0] + again, rel=1e-12)
+    assert found["layer1/decision_synaptic_operations"] == pytest.approx(until[0] + again_until, rel=1e-12)
+    assert size(net).dense_synaptic_operations_per_step == 20 * 30 + 30 * 30 + 30 * 4
+
+
 def test_the_fan_out_of_a_convolution_is_smaller_at_the_borders():
     net = Network(["1x5x5", "conv2c3", "flatten", "fc2"], Neuron.auto(0.9, 0.9, T), activation())
     fan_out = next(connections(net)).fan_out_M().view(5, 5)

@@ -38,7 +38,7 @@ def test_another_rule_loss_and_last_layer_start_from_a_runs_weights(source, tmp_
     assert (
         f"starting from {source}/checkpoints/best.ckpt (digits, activation rule, count loss, after 1 epochs)" in printed
     )
-    assert "layer 1 taken over; layer 2 new: weights 10x20 there, 12x20 here" in printed
+    assert "layer 1 taken over; layer 2 new: weights 10x20, biases 10 there, weights 12x20, biases 12 here" in printed
     assert "neuron.threshold 1.0 there, 1.1 here" in printed
     torch.testing.assert_close(
         weights_of(out)["network.layers.0.weight"], weights_of(source)["network.layers.0.weight"], rtol=0, atol=1e-9
@@ -58,7 +58,7 @@ def test_layers_that_do_not_fit_start_as_without_init_from(source):
     network, other, stored = build_network(config), build_network(plain), weights_of(source)
     about = start_from(network, config)
     assert about["layers"]["layer1"] == "taken over"
-    assert about["layers"]["layer2"] == "new: weights 10x20 there, 20x20 here"
+    assert about["layers"]["layer2"] == "new: weights 10x20, biases 10 there, weights 20x20, biases 20 here"
     assert about["layers"]["layer3"] == "new: the other network has 2 layers"
     assert torch.equal(network.spiking[0].weight, stored["network.layers.0.weight"])
     assert torch.equal(network.spiking[0].bias, stored["network.layers.0.bias"])
@@ -72,8 +72,25 @@ def test_layers_are_compared_by_number_whatever_stands_between_them(source, tmp_
         "trainer.limit_train_batches=1")  # fmt: skip
     config = load_config(["network=[1x8x8,conv2c3,mpool2,conv2c3,flatten,fc10]", f"init_from={image}"])
     assert list(start_from(build_network(config), config)["layers"].values()) == [
-        "taken over", "new: weights 10x32 there, 2x2x3x3 here", "new: the other network has 2 layers",
+        "taken over",
+        "new: weights 10x32, biases 10 there, weights 2x2x3x3, biases 2 here",
+        "new: the other network has 2 layers",
     ]  # fmt: skip
+
+
+def test_recurrent_weights_are_taken_over_with_their_layer(source, tmp_path):
+    out = tmp_path / "recurrent"
+    run(f"out={out}", "network=[64,rfc20,fc10]", "trainer.max_epochs=1", "trainer.limit_train_batches=1")
+    config = load_config(["network=[64,rfc20,fc10]", f"init_from={out}"])
+    network = build_network(config)
+    assert set(start_from(network, config)["layers"].values()) == {"taken over"}
+    stored = weights_of(out)["network.layers.0.recurrent_weight"]
+    assert torch.equal(network.spiking[0].recurrent_weight, stored)
+    config = load_config(["network=[64,rfc20,fc10]", f"init_from={source}"])
+    assert start_from(build_network(config), config)["layers"] == {
+        "layer1": "new: weights 20x64, biases 20 there, weights 20x64, recurrent weights 20x20, biases 20 here",
+        "layer2": "taken over",
+    }
 
 
 def test_a_run_that_started_from_another_goes_on_as_if_it_had_not_stopped(source, tmp_path, monkeypatch):
@@ -96,7 +113,10 @@ def test_a_run_that_started_from_another_goes_on_as_if_it_had_not_stopped(source
     [
         (["init_from=nowhere"], "init_from=nowhere: there is no such checkpoint"),
         (["init_from=broken.ckpt"], "init_from=broken.ckpt: the file is damaged"),
-        (["init_from=SOURCE", "network=[64,fc21,fc10]"], "none of its layers fits .*weights 20x64 there, 21x64 here"),
+        (
+            ["init_from=SOURCE", "network=[64,fc21,fc10]"],
+            "none of its layers fits .*weights 20x64, .* there, weights 21x64, .* here",
+        ),
         (["init_from=SOURCE", "init=target_rate"], "init=uniform"),
     ],
 )

@@ -44,6 +44,18 @@ class Raster(CallbackSettings):
         return SpikeRaster(run.out) if self.raster else None
 
 
+@CALLBACKS.register("pictures")
+@dataclass(frozen=True)
+class AllPictures(CallbackSettings):
+    """Draws what ``antlr-snn plot`` draws when training ends, for W&B too."""
+
+    def callback(self, run: RunParts) -> Any:
+        """Without settings."""
+        from .portraits import Portraits
+
+        return Portraits(run.out)
+
+
 @CALLBACKS.register("landscape")
 @dataclass(frozen=True)
 class Landscape(CallbackSettings):

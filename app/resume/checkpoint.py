@@ -69,9 +69,12 @@ def read_checkpoint(path: Path, to_resume: bool = False, key: str = "ckpt") -> d
 
 
 def best_of(path: str | Path) -> Path:
-    """The checkpoint that a path means: the file itself, or the best one of a run's folder."""
+    """The checkpoint that a path means: the file itself, or of a run's folder the best one, without any the last."""
     path = Path(path).expanduser()
-    return path / CHECKPOINTS / BEST if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    best, last = (path / CHECKPOINTS / name for name in (BEST, LAST))
+    return best if best.is_file() or not last.is_file() else last
 
 
 def _at(place: str) -> str:

@@ -11,6 +11,13 @@ same command goes on after a stop of any kind: finished runs are kept, interrupt
 checkpoint. The option with the best mean validation is chosen, for each task and rule; test numbers are shown for it
 alone.
 
+With search=random or search=tpe (Bayesian) settings are drawn from ranges instead (needs Optuna: pip install
+optuna==5.0.0), and runs that are worse than half of the others at the same epoch are stopped:
+
+  python -m app.sweep config=mnist_antlr search=tpe trials=50 optim.lr=1e-4..1e-2:log data.batch_size=8..64
+
+  search=random|tpe          trials=N is then the number of settings to try (default 20), seed=0,1,2 the seeds of each
+  pruner=median|none         what stops bad runs early
   trials=N                   runs of each option (default 1)
   jobs=N                     runs at the same time (default: one for each core); they share the cores
   launcher=NAME              what runs them: local, or slurm with its settings below
@@ -43,9 +50,10 @@ from .launchers import LAUNCHERS, Finished, Launcher, launcher_of
 from .outcome import NAMES, choose, measure, outcomes, store, table, validated, written
 from .plan import OWN, Plan, Trial, read_plan
 from .run import command, is_damaged, is_finished, log_of, set_aside, sole, stored
+from .search import is_search, search
 
 FLAGS = ("dry-run",)
-KEYS = (*OWN, "launcher", *(f"launcher.{one.name}" for one in settings_of(LAUNCHERS["slurm"])))
+KEYS = (*OWN, "search", "pruner", "launcher", *(f"launcher.{one.name}" for one in settings_of(LAUNCHERS["slurm"])))
 DRY_RUN = f"--{FLAGS[0]}"
 
 
@@ -55,6 +63,11 @@ def main(argv: list[str]) -> int:
         print(command_help(f"{__doc__}{_launcher_settings()}", argv))
         return 0
     arguments = list(argv)
+    if is_search(arguments):
+        try:
+            return search(arguments)
+        except Interrupted as stop:
+            raise Interrupted(stop.exit_code - 128, "finished runs are kept; the same command goes on") from None
     is_dry = DRY_RUN in arguments
     plan = read_plan(argument for argument in arguments if argument != DRY_RUN)
     launcher = launcher_of(plan.launcher)

@@ -86,12 +86,13 @@ class Plan:
         """
         names = _names(self.options)
         order = itertools.product(self.seeds, _points(self.repeats), self.options)
-        found = [self._trial(option, repeat, seed, names[option]) for seed, repeat, option in order]
+        found = [self.trial(option, repeat, seed, names[option]) for seed, repeat, option in order]
         for trial in found:
             _check_folder(trial)
         return found
 
-    def _trial(self, option: Option, repeat: Option, seed: int, name: str) -> Trial:
+    def trial(self, option: Option, repeat: Option, seed: int, name: str) -> Trial:
+        """The run of an option; ``name`` begins that of its folder."""
         parts = [name, *filter(None, [_readable(repeat)]), f"s{seed}"]
         out = self.out / "-".join(parts)
         settings = {"tracking.group": self.out.name, "trainer.enable_progress_bar": "false"}

@@ -135,14 +135,14 @@ class Local:
             while waiting or running:
                 while waiting and len(running) < at_once:
                     trial = waiting.pop(0)
-                    running[_start(trial, threads, lock)] = (trial, time.monotonic())
+                    running[start(trial, threads, lock)] = (trial, time.monotonic())
                 time.sleep(POLL_S)
                 for process in [process for process in running if process.poll() is not None]:
                     trial, start_s = running.pop(process)
                     finished.append(Finished(trial, process.returncode, time.monotonic() - start_s))
                     report(finished[-1])
         finally:
-            _stop(list(running))
+            stop(list(running))
         return finished
 
 
@@ -150,7 +150,8 @@ def _at_once(jobs: int | None, runs: int) -> int:
     return min(jobs or cores(), max(runs, 1))
 
 
-def _start(trial: Trial, threads: str, lock: int) -> subprocess.Popen:
+def start(trial: Trial, threads: str, lock: int) -> subprocess.Popen:
+    """Run a trial, anew or from where it stopped; it inherits the lock."""
     limits = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     with log_of(trial).open("a", encoding="utf-8") as log:
         return subprocess.Popen(
@@ -164,7 +165,8 @@ def _start(trial: Trial, threads: str, lock: int) -> subprocess.Popen:
         )
 
 
-def _stop(processes: Sequence[subprocess.Popen]) -> None:
+def stop(processes: Sequence[subprocess.Popen]) -> None:
+    """End runs, each at its next checkpoint; waits for them."""
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + PATIENCE_S

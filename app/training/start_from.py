@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from hashlib import sha256
 from typing import Any
 
@@ -36,17 +37,17 @@ def start_from(network: Network, config: Config) -> dict[str, Any]:
     """
     path = best_of(str(config.init_from))
     content = read_checkpoint(path, key="init_from")
-    weights, biases = ([value for name, value in _state(content) if name.endswith(end)] for end in ("weight", "bias"))
+    theirs = _layers(content["state_dict"])
     found: dict[str, str] = {}
     for number, layer in enumerate(network.spiking, 1):
-        there = weights[number - 1] if number <= len(weights) == len(biases) else None
-        if there is None:
-            found[f"layer{number}"] = f"new: the other network has {len(weights)} layers"
-        elif there.shape != layer.weight.shape or biases[number - 1].shape != layer.bias.shape:
-            found[f"layer{number}"] = f"new: weights {_shape(there)} there, {_shape(layer.weight)} here"
+        own = dict(layer.named_parameters())
+        if number > len(theirs):
+            found[f"layer{number}"] = f"new: the other network has {len(theirs)} layers"
+        elif _shapes(there := theirs[number - 1]) != _shapes(own):
+            found[f"layer{number}"] = f"new: {_shapes(there)} there, {_shapes(own)} here"
         else:
-            layer.weight.copy_(there)
-            layer.bias.copy_(biases[number - 1])
+            for name, parameter in own.items():
+                parameter.copy_(there[name])
             found[f"layer{number}"] = TAKEN
     if TAKEN not in found.values():
         raise UserError(
@@ -68,14 +69,20 @@ def start_from(network: Network, config: Config) -> dict[str, Any]:
 TAKEN = "taken over"
 
 
-def _state(content: dict[str, Any]) -> list[tuple[str, torch.Tensor]]:
-    """The weights and biases of the layers, first to last."""
-    state = [item for item in content["state_dict"].items() if str(item[0]).startswith("network.layers.")]
-    return sorted(state, key=lambda item: int(item[0].split(".")[2]) if item[0].split(".")[2].isdecimal() else -1)
+def _layers(state: dict[str, Any]) -> list[dict[str, torch.Tensor]]:
+    """The parameters of each layer that has some, first to last, by name."""
+    layers: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in state.items():
+        if match := re.fullmatch(r"network\.layers\.(\d{1,9})\.(\w+)", str(key)):
+            layers.setdefault(int(match[1]), {})[match[2]] = value
+    return [layers[index] for index in sorted(layers)]
 
 
-def _shape(tensor: torch.Tensor) -> str:
-    return "x".join(map(str, tensor.shape))
+def _shapes(parameters: dict[str, torch.Tensor]) -> str:
+    """The shapes of a layer's parameters: weights 10x20, biases 10."""
+    words = {"weight": "weights", "recurrent_weight": "recurrent weights", "bias": "biases", "delay_steps": "delays"}
+    named = {words.get(name, name): "x".join(map(str, value.shape)) for name, value in parameters.items()}
+    return ", ".join(f"{name} {named[name]}" for name in dict.fromkeys([*words.values(), *named]) if name in named)
 
 
 def _other_neurons(before: dict[str, Any], config: Config) -> dict[str, list[Any]]:
