@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from run_tools import run
 
 from app import costs
 from app.errors import UserError
+from tests.support.run_tools import run
 
 
 @pytest.fixture(scope="module")

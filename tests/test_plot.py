@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from matplotlib.figure import Figure
-from run_tools import run
 
 from app import plot, portraits
 from app.errors import UserError
 from app.portraits import PICTURES, NothingToDraw, drawn
 from app.training.trained import load_trained
+from tests.support.run_tools import run
 
 
 @pytest.fixture(scope="module")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from run_tools import checkpoint, resume, run, state_of
 
 from app.config import load_config
 from app.errors import UserError
 from app.resume.checkpoint import BEST, CHECKPOINTS
 from app.training.build import build_network
 from app.training.start_from import start_from
+from tests.support.run_tools import checkpoint, resume, run, state_of
 
 
 @pytest.fixture(scope="module")
