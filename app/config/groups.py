@@ -184,7 +184,9 @@ class Config:
     checkpoint_every_s: float = key(
         60.0, "seconds between two checkpoints within an epoch, of which a killed run needs one; 0 = every step", ge=0
     )
-    keep_epochs: list[int] = key([], "epochs whose checkpoint is kept for good, as checkpoints/epoch<k>.ckpt", ge=1)
+    keep_after_epochs: list[int] = key(
+        [], "epochs whose checkpoint is kept for good, as checkpoints/epoch<k>.ckpt", ge=1
+    )
     neuron: Any = field(default_factory=NeuronConfig)
     delays: DelaysConfig = field(default_factory=DelaysConfig)
     learning: Any = field(default_factory=LearningConfig)

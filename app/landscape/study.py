@@ -1,7 +1,7 @@
 """Which rule's gradient tells the truth, at which scale, and when in training: ``python -m app.landscape study RUNS…``.
 
   RUNS                  folders in and below which runs are stored; each is a network, seeds are what intervals run over
-  epochs=0,1,3          after how many epochs: 0 is before training, others need the run's keep_epochs=[1,3]; or best
+  epochs=0,1,3          after how many epochs: 0 is before training, others ask for keep_after_epochs=[1,3]; or best
   scales=0.01,0.03,0.1,0.3   standard deviations of the smoothing along a line; 1 is as long as the weights
   lines=24              random filter-normalised lines through each network
   pairs=6               antithetic pairs of points for each line and scale
@@ -166,7 +166,9 @@ def _slopes(folder: Path, epoch: str, plan: Plan, overrides: Sequence[str]) -> d
     name = {"0": BEST, "best": BEST}.get(epoch) or kept_name(int(epoch))
     path = folder / CHECKPOINTS / name
     if not path.is_file():
-        raise UserError(f"{folder} has no {CHECKPOINTS}/{name}: train with keep_epochs=[{epoch}], or leave it out")
+        raise UserError(
+            f"{folder} has no {CHECKPOINTS}/{name}: train with keep_after_epochs=[{epoch}], or leave it out"
+        )
     stored = folder / LANDSCAPE / f"slopes-{epoch}.npz"
     what = repr((plan.scales, plan.lines, plan.pairs, plan.samples, plan.layers, path.stat().st_mtime_ns))
     if (known := _stored(stored, what)) is not None:

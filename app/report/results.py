@@ -22,7 +22,7 @@ OWN_KEYS = (
     "out",
     "ckpt",
     "checkpoint_every_s",
-    "keep_epochs",
+    "keep_after_epochs",
     "engine",
     "code_version",
     "data_fingerprint",

@@ -112,7 +112,7 @@ class LastCheckpoint(Checkpoint):
         metrics: the table that is on the disk before a checkpoint is.
         best: whether the state is the best.
         stop: whether the run is to stop.
-        keep_epochs: after these the checkpoint gets a name of its own too, ``epoch<k>.ckpt``.
+        keep_after_epochs: after these the checkpoint gets a name of its own too, ``epoch<k>.ckpt``.
     """
 
     def __init__(
@@ -122,10 +122,10 @@ class LastCheckpoint(Checkpoint):
         metrics: MetricsFile,
         best: BestCheckpoint,
         stop: StopSignals,
-        keep_epochs: Collection[int] = (),
+        keep_after_epochs: Collection[int] = (),
     ) -> None:
         self.path, self.every_s = out / CHECKPOINTS / LAST, every_s
-        self.metrics, self.best, self.stop, self.keep_epochs = metrics, best, stop, keep_epochs
+        self.metrics, self.best, self.stop, self.keep_after_epochs = metrics, best, stop, keep_after_epochs
         self.saved_s = 0.0
         self._keeps: int | None = None
         self.accumulating = False
@@ -157,7 +157,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save after an epoch and its validation, and keep the checkpoint if it was asked for."""
-        self._keeps = trainer.current_epoch + 1 if trainer.current_epoch + 1 in self.keep_epochs else None
+        self._keeps = trainer.current_epoch + 1 if trainer.current_epoch + 1 in self.keep_after_epochs else None
         self._save_if_wanted(trainer, always=True)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:

@@ -354,7 +354,7 @@ def _furnished(start: Start, module: SpikingModule, data: EventDataModule) -> Ru
     metrics = MetricsFile(out / METRICS, start.step, start.metrics)
     best, timer, stop = _best_checkpoint(config, out), Timer(), StopSignals(out)
     kept = [Origin(code_version()), RandomState(), RunningMetrics()]
-    last = LastCheckpoint(out, config.checkpoint_every_s, metrics, best, stop, config.keep_epochs)
+    last = LastCheckpoint(out, config.checkpoint_every_s, metrics, best, stop, config.keep_after_epochs)
     saving = [FitsRun(), LostProcesses(out), best, last]
     callbacks: list[L.Callback] = [*kept, SpikeCounts(), FiniteState(), timer, stop, *saving]
     if config.init == "target_rate" and start.step is None:

@@ -15,7 +15,7 @@ HARMLESS = ("config", "plugins", "out", "ckpt", "checkpoint_every_s", "data.root
             "data.num_workers", "data.eval_batch_size", "trainer.max_epochs", "trainer.max_steps",
             "trainer.log_every_n_steps", "trainer.num_sanity_val_steps", "trainer.enable_progress_bar",
             "trainer.profiler", "trainer.detect_anomaly", "trainer.limit_test_batches")  # fmt: skip
-HARMLESS_GROUPS = ("tracking.", "probes.", "keep_epochs")
+HARMLESS_GROUPS = ("tracking.", "probes.", "keep_after_epochs")
 
 
 def check_changes(stored: Config, config: Config, path: Path) -> None:

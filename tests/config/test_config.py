@@ -385,7 +385,7 @@ def test_any_text_that_is_accepted_survives_a_file(tmp_path: Path, text: str) ->
         ("out=\x07", "control character"),
         ("out=\udcff", "control character"),
         ("config=mnist_antl", "neither in"),
-        ("callbacks=[rastre]", "callbacks=rastre is unknown; known are layer_health, raster, landscape"),
+        ("callbacks=[rastre]", "callbacks=rastre is unknown; known are layer_health, raster, pictures, landscape"),
     ],
 )
 def test_refused_with_a_remedy(argv: str, message: str) -> None:

@@ -77,7 +77,7 @@ def test_the_ceiling_is_that_of_the_noise():
 def test_the_command_measures_networks_along_training_and_goes_on_where_it_was(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for seed in (0, 1):
-        run(f"seed={seed}", "keep_epochs=[1]", f"out=runs/s{seed}")
+        run(f"seed={seed}", "keep_after_epochs=[1]", f"out=runs/s{seed}")
     assert Path("runs/s0/checkpoints/epoch1.ckpt").is_file()
     given = ["runs", "epochs=0,1,best", "scales=0.05,0.2", "lines=3", "pairs=2", "samples=8", "out=study"]
     assert study.main(given) == 0
@@ -95,7 +95,7 @@ def test_the_command_measures_networks_along_training_and_goes_on_where_it_was(t
     assert study.main(given) == 0
     assert Path("study/study.csv").read_text() == before
     for wrong, named in (
-        (["runs", "epochs=7", "out=study"], r"no checkpoints/epoch7\.ckpt: train with keep_epochs=\[7\]"),
+        (["runs", "epochs=7", "out=study"], r"no checkpoints/epoch7\.ckpt: train with keep_after_epochs=\[7\]"),
         (["runs", "epochs=x", "out=study"], "epochs=x must be whole numbers"),
         (["runs", "scales=0", "out=study"], "scales=0 must be numbers above 0"),
         (["runs", "lines=1", "out=study"], "lines=1 must be a whole number from 2"),
