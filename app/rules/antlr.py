@@ -23,6 +23,10 @@ class Antlr(Rule):
         lambda_tim: λ_tim, weight of the timing-based error; 0 leaves it out.
         surrogate: σ.
         min_slope: the clamp of V*.
+
+    >>> rule = Antlr(lambda_act=0.0)
+    >>> rule.parameters()  # without the activation error, no surrogate is asked for
+    ('error_t', 'spikes', 'slope', 'lambda_tim', 'min_slope')
     """
 
     lambda_act: float = setting(1.0, "weight of the activation-based error", ge=0)

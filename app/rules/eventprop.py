@@ -30,6 +30,9 @@ class EventProp(Rule):
     Args:
         min_slope: V̇⁻ is not taken to be less, as in the timing rule.
         silent_penalty: as in the timing rule.
+
+    >>> EventProp().asks_for("later_error")
+    True
     """
 
     min_slope: float = setting(MIN_SLOPE, "least slope by which a timing error is divided, potential per step", gt=0)

@@ -25,6 +25,9 @@ class TSSLBP(Rule):
     Args:
         surrogate: σ.
         min_slope: the clamp of V*.
+
+    >>> TSSLBP().asks_for("surrogate")
+    True
     """
 
     surrogate: Surrogate = setting(Exponential(), "shape of the surrogate derivative dS/dV")

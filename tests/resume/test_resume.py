@@ -6,8 +6,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from functools import reduce
+from contextlib import chdir
+from functools import cache, reduce
 from importlib import import_module
 from pathlib import Path
 
@@ -113,14 +115,21 @@ OPTIONS = {
 }
 
 
+@cache
+def undisturbed(*options: str) -> dict[str, str]:
+    """The state of a run that nothing cut, trained once."""
+    with tempfile.TemporaryDirectory() as folder, chdir(folder):
+        run("out=whole", *options)
+        return state_of("whole")
+
+
 def check_cut(place, options, monkeypatch):
-    run("out=whole", *options)
     with monkeypatch.context() as patch:
         cut_in(patch, *PLACES[place], cut)
         with pytest.raises(Cut):
             run("out=part", *options)
     resume("part")
-    assert state_of("part") == state_of("whole")
+    assert state_of("part") == undisturbed(*options)
     assert not list(Path("part").rglob("*.part"))
 
 
@@ -140,7 +149,6 @@ def test_cut_with_options(options, place, monkeypatch):
 @pytest.mark.parametrize("options", [[], ["trainer.val_check_interval=3"]], ids=str)
 def test_cut_while_an_epoch_is_saved(options, window, epoch, monkeypatch):
     """What is resumed from and what is on record are written in one order: in no window is one newer than the other."""
-    run("out=whole", *IMPROVING, *options)
     module, path, when, word = SAVING[window]
     *owners, name = path.split(".")
     owner = reduce(getattr, owners, import_module(module))
@@ -160,18 +168,17 @@ def test_cut_while_an_epoch_is_saved(options, window, epoch, monkeypatch):
         with pytest.raises(Cut):
             run("out=part", *IMPROVING, *options)
     resume("part")
-    assert state_of("part") == state_of("whole")
+    assert state_of("part") == undisturbed(*IMPROVING, *options)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("window", "epoch"), [*((window, 2) for window in SAVING), ("after best.ckpt", 1)])
 def test_killed_while_an_epoch_is_saved(window, epoch):
     """The same with real SIGKILLs; the second epoch is the last."""
-    run("out=whole", *IMPROVING)
     module, path, when, word = SAVING[window]
     killed(f"{module}:{path}:{epoch}:{when}:{word}", "out=part", *IMPROVING)
     resume("part")
-    assert state_of("part") == state_of("whole")
+    assert state_of("part") == undisturbed(*IMPROVING)
 
 
 @pytest.mark.slow

@@ -29,10 +29,23 @@ def softened():
 
 
 @dataclass(frozen=True)
+class Bell(Surrogate):
+    """A surrogate of one's own."""
+
+    width: float = setting(0.5, "its width", gt=0)
+
+    @staticmethod
+    def derivative(potential, theta, width):
+        distance = (potential - theta) / width
+        return exp(-distance * distance)
+
+
+@dataclass(frozen=True)
 class Everything(Rule):
-    """Asks for all there is."""
+    """Asks for all there is, through a surrogate of one's own."""
 
     share: float = setting(0.3, "a number")
+    surrogate: Surrogate = setting(Bell(0.7), "its surrogate")
 
     @staticmethod
     def membrane_error(
@@ -54,10 +67,11 @@ class Everything(Rule):
         beta_v,
         beta_i,
         share,
+        surrogate,
     ):
         near = (abs(potential - theta) < share) | ~spikes
         kept = alpha_v * later_error * (lost_potential + share) + alpha_i * later_current_error * lost_current
-        own = error_S * exp(-abs(potential)) * (beta_v + beta_i) + current * bias + count * share
+        own = error_S * surrogate * exp(-abs(potential)) * (beta_v + beta_i) + current * bias + count * share
         return where(near & spikes, own, own * share) - 0.01 * kept + where(spikes, slope * error_t * 0.1, 0.0)
 
 
@@ -155,22 +169,6 @@ def test_what_cannot_be_compiled_is_refused_and_runs_on_the_plain_engine(rule, n
 def test_an_unknown_quantity_is_refused_at_once():
     with pytest.raises(ValueError, match=r"Unknown.membrane_error asks for 'weather', which does not exist"):
         Network(["3", "fc2"], Neuron.auto(0.9, 0.9, 5), Unknown())
-
-
-@dataclass(frozen=True)
-class Bell(Surrogate):
-    """A surrogate of one's own."""
-
-    width: float = setting(0.5, "its width", gt=0)
-
-    @staticmethod
-    def derivative(potential, theta, width):
-        distance = (potential - theta) / width
-        return exp(-distance * distance)
-
-
-def test_a_surrogate_of_ones_own(softened):
-    agree(softened(surrogate=Bell(0.7)))
 
 
 def test_settings_are_checked(softened):

@@ -19,7 +19,7 @@ RULES = {
     "bptc": bptc(0.05),
     "tssl_bp": tssl_bp(min_slope=0.05),
     "antlr": antlr(),
-    "weighted": antlr(0.5, 2.0, Rectangular(), min_slope=0.2),
+    "weighted": antlr(0.5, 2.0, Exponential(0.5, 2.0), min_slope=0.2),
 }
 
 
