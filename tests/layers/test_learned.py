@@ -42,25 +42,27 @@ def setting(reset, steps=30, samples=3, inputs=8, neurons=5, seed=0):
     return neuron, spikes, weight, bias
 
 
+@pytest.mark.parametrize("loops", [False, True])
 @pytest.mark.parametrize("per", ["layer", "neuron"])
 @pytest.mark.parametrize("reset", RESETS)
-def test_gradients_are_those_of_autograd_through_the_unrolled_neuron(reset, per):
+def test_gradients_are_those_of_autograd_through_the_unrolled_neuron(reset, per, loops):
     """The activation rule that differentiates the resets is BPTT with a surrogate, and autograd can do that."""
     neuron, spikes, weight, bias = setting(reset)
     sigma = Exponential(1.0, 2.0)
     own = constants(per, 5, neuron)
     error = torch.randn(30, 3, 5, dtype=torch.float64)
+    recurrent = torch.randn(5, 5, dtype=torch.float64) * 0.3 if loops else None
 
-    found, _ = fire(
-        *connect(spikes, spikes, weight, Dense()), bias, neuron.with_tensors(**own), activation(sigma, "rnn")
-    )
+    tensor_neuron, rule = neuron.with_tensors(**own), activation(sigma, "rnn")
+    found, _ = fire(*connect(spikes, spikes, weight, Dense()), bias, tensor_neuron, rule, recurrent)
     assert 0 < float(found.detach().mean()) < 1
     gradients = torch.autograd.grad((found * error).sum(), list(own.values()))
 
-    drive, current, voltage, loss = spikes @ weight.T, 0.0, 0.0, 0.0
+    drive, current, voltage, loss, spike = spikes @ weight.T, 0.0, 0.0, 0.0, torch.zeros(3, 5, dtype=torch.float64)
     alpha_v, alpha_i, theta = own.values()
     for t in range(30):
-        current = alpha_i * current + neuron.beta_i * drive[t]
+        heard = drive[t] if recurrent is None else drive[t] + spike @ recurrent.T
+        current = alpha_i * current + neuron.beta_i * heard
         voltage = alpha_v * voltage + neuron.beta_v * current + neuron.beta_bias * bias
         hard = (voltage >= theta).double()
         slope = sigma(voltage, theta).detach()
