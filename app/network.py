@@ -200,7 +200,7 @@ class Network(nn.Module):
             raise ValueError(f"spikes is a {type(spikes).__name__}: give a tensor [T, B, …] or SpikeEvents")
         if spikes.dim() < 3:
             raise ValueError(f"spikes of shape {tuple(spikes.shape)} must have the axes [T, B, *input shape]")
-        self._check_sizes(*spikes.shape[:2], tuple(spikes.shape[2:]))
+        self._check_sizes(spikes.shape[0], spikes.shape[1], tuple(spikes.shape[2:]))
         if not spikes.is_floating_point():
             spikes = spikes.to(next(self.parameters()).dtype)
         return spikes.reshape(*spikes.shape[:2], *self.input_shape)

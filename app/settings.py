@@ -31,12 +31,12 @@ def setting(default: Any, meaning: str, compare: bool = True, key: str | None = 
     return field(default=default, compare=compare, metadata=metadata)
 
 
-def settings_of(owner: Any) -> list[Field]:
+def settings_of(owner: Any) -> list[Field[Any]]:
     """The fields of a dataclass, or of its object, that are settings; the others are for those who write code."""
     return [one for one in fields(owner) if "help" in one.metadata]
 
 
-def key_of(one: Field) -> str:
+def key_of(one: Field[Any]) -> str:
     """The name of a setting in configuration files, behind its group."""
     return one.metadata["key"] or one.name
 

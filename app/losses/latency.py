@@ -63,7 +63,8 @@ def latency_loss(
         return plain_latency_loss(spikes_TBN, times_TBN, label_B, *constants, reduction)
     if reduction == "none":
         return _compiled(spikes_TBN, label_B, constants)[0]
-    return _Compiled.apply(spikes_TBN, times_TBN, label_B, constants)
+    loss: Tensor = _Compiled.apply(spikes_TBN, times_TBN, label_B, constants)  # type: ignore[no-untyped-call]
+    return loss
 
 
 def plain_latency_loss(

@@ -35,7 +35,8 @@ class Surrogate:
 
     def settings(self) -> dict[str, float]:
         """The settings by field name."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
+        own: Any = self  # every subclass is a dataclass
+        return {item.name: getattr(self, item.name) for item in fields(own)}
 
     def parameters(self) -> tuple[str, ...]:
         """The names that the equation asks for, in order."""
@@ -44,7 +45,8 @@ class Surrogate:
     def __call__(self, potential: Tensor, threshold: float) -> Tensor:
         """The derivative at every membrane potential; same shape as ``potential``."""
         known = {"potential": potential, "theta": threshold}
-        return self.derivative(*values(self.parameters(), known, self.settings()))
+        derivative: Tensor = self.derivative(*values(self.parameters(), known, self.settings()))
+        return derivative
 
 
 HALF_PI = 1.5707963267948966

@@ -28,7 +28,7 @@ class Activation(Rule):
     tensor([0., 3.])
     """
 
-    surrogate: Surrogate = setting(Exponential(), "shape of the surrogate derivative dS/dV")
+    surrogate: Surrogate = setting(Exponential(), "shape of the surrogate derivative dS/dV")  # type: ignore[misc]
     variant: Variant = setting("srm", "reset not differentiated (srm), differentiated (rnn), errors pass it (slayer)")
     zero_without_errors: ClassVar[bool] = True
 

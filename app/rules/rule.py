@@ -68,13 +68,15 @@ class Rule:
 
     def settings(self) -> dict[str, float]:
         """The numbers among the settings, by field name: what the equation can ask for."""
-        given = {item.name: getattr(self, item.name) for item in (fields(self) if is_dataclass(self) else ())}
+        own: Any = self
+        given = {item.name: getattr(self, item.name) for item in (fields(own) if is_dataclass(own) else ())}
         return {name: value for name, value in given.items() if isinstance(value, int | float)}
 
     @property
     def equation(self) -> Equation:
         """The equation that is in force; a rule with variants chooses it here."""
-        return self.membrane_error
+        equation: Equation = self.membrane_error
+        return equation
 
     def parameters(self) -> tuple[str, ...]:
         """The names that the equation asks for, in order.
