@@ -198,8 +198,9 @@ class SpikeMetrics(Metric):
 def exact_sum(loss_B: Tensor) -> Tensor:
     """The sum of losses, each rounded to 2⁻²⁴: in float64 it is the same in any order and grouping, below 2²⁹.
 
-    >>> exact_sum(torch.tensor([0.5, 0.25])).item()
-    0.75
+    Examples:
+        >>> exact_sum(torch.tensor([0.5, 0.25])).item()
+        0.75
     """
     return (loss_B.double() * 2**24).round().sum() / 2**24
 

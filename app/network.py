@@ -53,12 +53,13 @@ class Network(nn.Module):
     Raises:
         ValueError: naming the entry of the specification that cannot be built, or what stands in the engine's way.
 
-    >>> from app.rules import antlr
-    >>> neuron = Neuron.auto(0.95, 0.9, time_steps=20)
-    >>> network = Network(["4", "fc3", "fc2"], neuron, antlr(), bias=0.1, engine="layerwise")
-    >>> spikes_TBN = network(torch.ones(20, 5, 4)).spikes_TBN
-    >>> spikes_TBN.shape, [tuple(layer.weight.shape) for layer in network.spiking]
-    (torch.Size([20, 5, 2]), [(3, 4), (2, 3)])
+    Examples:
+        >>> from app.rules import antlr
+        >>> neuron = Neuron.auto(0.95, 0.9, time_steps=20)
+        >>> network = Network(["4", "fc3", "fc2"], neuron, antlr(), bias=0.1, engine="layerwise")
+        >>> spikes_TBN = network(torch.ones(20, 5, 4)).spikes_TBN
+        >>> spikes_TBN.shape, [tuple(layer.weight.shape) for layer in network.spiking]
+        (torch.Size([20, 5, 2]), [(3, 4), (2, 3)])
     """
 
     def __init__(

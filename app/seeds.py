@@ -37,8 +37,10 @@ def torch_generator(seed: int, purpose: Purpose, *index: int) -> torch.Generator
         purpose: what is drawn.
         index: which part of it, such as the epoch of ``order``.
 
-    >>> torch.rand(1, generator=torch_generator(0, "task")) == torch.rand(1, generator=torch_generator(0, "weights"))
-    tensor([False])
+    Examples:
+        >>> one, other = (torch_generator(0, purpose) for purpose in ("task", "weights"))
+        >>> torch.rand(1, generator=one) == torch.rand(1, generator=other)
+        tensor([False])
     """
     return torch.Generator().manual_seed(stream_seed(seed, purpose, *index))
 

@@ -22,8 +22,9 @@ def latency_table(max_value: int, min_step: int = 0, max_step: int = 24) -> np.n
     Returns:
         int16 of length V + 1; entry 0 is ``NEVER``: a black pixel does not fire.
 
-    >>> latency_table(16)[[0, 1, 8, 16]]
-    array([-1, 22, 12,  0], dtype=int16)
+    Examples:
+        >>> latency_table(16)[[0, 1, 8, 16]]
+        array([-1, 22, 12,  0], dtype=int16)
     """
     values = np.arange(max_value + 1, dtype=np.int64)
     table = (max_step * max_value - (max_step - min_step) * values) // max_value
@@ -46,9 +47,10 @@ def encode_latency(
     Raises:
         ValueError: if the images are not integers in the range; nothing is rounded or clipped.
 
-    >>> events = encode_latency(np.array([[16, 0, 8]]), np.array([7]), 16)
-    >>> events.steps_E.tolist(), events.neurons_E.tolist()
-    ([0, 12], [0, 2])
+    Examples:
+        >>> events = encode_latency(np.array([[16, 0, 8]]), np.array([7]), 16)
+        >>> events.steps_E.tolist(), events.neurons_E.tolist()
+        ([0, 12], [0, 2])
     """
     if not np.issubdtype(images_SN.dtype, np.integer) or images_SN.min() < 0 or images_SN.max() > max_value:
         raise ValueError(f"images must be integers between 0 and max_value = {max_value}")

@@ -25,9 +25,10 @@ def count_loss(spikes_TBN: Tensor, target_BN: Tensor, *, reduction: Reduction = 
     Raises:
         ValueError: the shapes do not fit, or ``reduction`` is neither.
 
-    >>> import torch
-    >>> count_loss(torch.ones(4, 1, 2), torch.tensor([[4.0, 2.0]])).item()  # (4 - 2)**2 / 4
-    1.0
+    Examples:
+        >>> import torch
+        >>> count_loss(torch.ones(4, 1, 2), torch.tensor([[4.0, 2.0]])).item()  # (4 - 2)**2 / 4
+        1.0
     """
     check_channels(spikes_TBN)
     check_target(target_BN, spikes_TBN.shape[1:], "target_BN")

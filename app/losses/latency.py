@@ -50,10 +50,11 @@ def latency_loss(
     Raises:
         ValueError: the arguments do not fit one another.
 
-    >>> spikes_TBN = torch.eye(3)[:, None]  # neuron n fires at step n
-    >>> times_TBN = spikes_TBN * torch.arange(3.0)[:, None, None]
-    >>> [round(latency_loss(spikes_TBN, times_TBN, torch.tensor([n])).item(), 3) for n in range(3)]
-    [0.408, 1.408, 2.408]
+    Examples:
+        >>> spikes_TBN = torch.eye(3)[:, None]  # neuron n fires at step n
+        >>> times_TBN = spikes_TBN * torch.arange(3.0)[:, None, None]
+        >>> [round(latency_loss(spikes_TBN, times_TBN, torch.tensor([n])).item(), 3) for n in range(3)]
+        [0.408, 1.408, 2.408]
     """
     check_channels(spikes_TBN, times_TBN)
     check_labels(label_B, spikes_TBN)

@@ -15,8 +15,9 @@ def silent_neuron_penalty(weight_NM: Tensor, silent_share_N: Tensor, coefficient
         silent_share_N: the share of the batch in which each neuron stays silent.
         coefficient: c, 100 in the paper's timing rule.
 
-    >>> import torch
-    >>> silent_neuron_penalty(torch.ones(2, 4), torch.tensor([0.5, 0.0])).item()  # -100 / 4 * 0.5 * 4
-    -50.0
+    Examples:
+        >>> import torch
+        >>> silent_neuron_penalty(torch.ones(2, 4), torch.tensor([0.5, 0.0])).item()  # -100 / 4 * 0.5 * 4
+        -50.0
     """
     return -(coefficient / weight_NM.shape[1]) * (silent_share_N.detach().to(weight_NM.dtype) @ weight_NM).sum()

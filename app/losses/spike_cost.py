@@ -15,8 +15,9 @@ def spike_cost(decision_BL: Tensor) -> Tensor:
     Args:
         decision_BL: decision spikes of every layer, the output layer last; see :class:`app.network.NetworkOutput`.
 
-    >>> import torch
-    >>> spike_cost(torch.tensor([[3.0, 1.0], [5.0, 1.0]])).item()
-    4.0
+    Examples:
+        >>> import torch
+        >>> spike_cost(torch.tensor([[3.0, 1.0], [5.0, 1.0]])).item()
+        4.0
     """
     return decision_BL[:, :-1].sum(1).mean()

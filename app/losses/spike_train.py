@@ -28,8 +28,9 @@ KAPPA_EXP = 0.95
 def trace_kernel(kappa_exp: float, time_steps: int, dtype: torch.dtype = torch.float64) -> Tensor:
     """κ[k] = κ_exp^k, kept for k < min(T, 1000) while κ[k] > 1e−6.
 
-    >>> trace_kernel(0.5, 4).tolist()
-    [1.0, 0.5, 0.25, 0.125]
+    Examples:
+        >>> trace_kernel(0.5, 4).tolist()
+        [1.0, 0.5, 0.25, 0.125]
     """
     kappa_K = torch.tensor(kappa_exp, dtype=torch.float64) ** torch.arange(min(time_steps, MAX_KERNEL_STEPS))
     return kappa_K[kappa_K > MIN_KERNEL].to(dtype)
@@ -38,8 +39,9 @@ def trace_kernel(kappa_exp: float, time_steps: int, dtype: torch.dtype = torch.f
 def trace_slope(kappa_K: Tensor) -> Tensor:
     """κ*[k] = (κ[k+1] − κ[k−1]) / 2 for k = −1 … K, with κ = 0 outside its support; length K + 2.
 
-    >>> trace_slope(torch.tensor([1.0, 0.5])).tolist()
-    [0.5, 0.25, -0.5, -0.25]
+    Examples:
+        >>> trace_slope(torch.tensor([1.0, 0.5])).tolist()
+        [0.5, 0.25, -0.5, -0.25]
     """
     return (F.pad(kappa_K, (0, 2)) - F.pad(kappa_K, (2, 0))) / 2
 
@@ -86,9 +88,10 @@ def spike_train_loss(
     Raises:
         ValueError: the shapes do not fit, or ``reduction`` is neither.
 
-    >>> trains_TBN = torch.eye(4)[:, None]
-    >>> spike_train_loss(trains_TBN, torch.zeros_like(trains_TBN), trains_TBN).item()
-    0.0
+    Examples:
+        >>> trains_TBN = torch.eye(4)[:, None]
+        >>> spike_train_loss(trains_TBN, torch.zeros_like(trains_TBN), trains_TBN).item()
+        0.0
     """
     check_channels(spikes_TBN, times_TBN)
     check_target(target_TBN, spikes_TBN.shape, "target_TBN")
@@ -109,8 +112,9 @@ def even_trains(target_BN: Tensor, time_steps: int) -> Tensor:
         target_BN: the number of spikes wanted of each output neuron; at most one per step.
         time_steps: T.
 
-    >>> even_trains(torch.tensor([[2]]), 8).flatten()
-    tensor([0., 1., 0., 0., 0., 1., 0., 0.])
+    Examples:
+        >>> even_trains(torch.tensor([[2]]), 8).flatten()
+        tensor([0., 1., 0., 0., 0., 1., 0., 0.])
     """
     edges = torch.arange(time_steps + 1, device=target_BN.device, dtype=torch.float64)[:, None, None]
     seen = torch.floor(edges * target_BN.clamp(max=time_steps) / time_steps + 0.5)

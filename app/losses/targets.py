@@ -19,8 +19,9 @@ from .loss import Loss
 def target_counts(label_B: Tensor, classes: int, max_target_spikes: float, min_target_spikes: float) -> Tensor:
     """n*_j [B, classes]: ``max_target_spikes`` for the label, ``min_target_spikes`` for every other class.
 
-    >>> target_counts(torch.tensor([1]), 3, 5, 1)
-    tensor([[1., 5., 1.]])
+    Examples:
+        >>> target_counts(torch.tensor([1]), 3, 5, 1)
+        tensor([[1., 5., 1.]])
     """
     check_classes(label_B, classes)
     is_label = F.one_hot(label_B, classes).bool()

@@ -43,10 +43,11 @@ class Neuron:
     Raises:
         ValueError: a constant with which the equations make no sense; the kernels rely on θ > 0.
 
-    >>> Neuron(0.9, 0.5, 1.0, reset="never")
-    Traceback (most recent call last):
-        ...
-    ValueError: reset='never' must be one of both, potential, subtract
+    Examples:
+        >>> Neuron(0.9, 0.5, 1.0, reset="never")
+        Traceback (most recent call last):
+            ...
+        ValueError: reset='never' must be one of both, potential, subtract
     """
 
     alpha_v: float
@@ -85,8 +86,9 @@ class Neuron:
 
         β_I = 1,  β_V = β_b = θ / max_{t<T} Σ_{k=0..t} α_I^k α_V^{t−k}
 
-        >>> Neuron.auto(0.9, 0.9, 100).beta_v * unit_psp_peak(0.9, 0.9, 100)
-        1.0
+        Examples:
+            >>> Neuron.auto(0.9, 0.9, 100).beta_v * unit_psp_peak(0.9, 0.9, 100)
+            1.0
         """
         beta = threshold / unit_psp_peak(alpha_v, alpha_i, time_steps)
         return cls(alpha_v, alpha_i, beta, 1.0, beta, threshold, max_spikes, reset)
@@ -112,8 +114,9 @@ class TensorNeuron(Neuron):
 def unit_psp_peak(alpha_v: float, alpha_i: float, time_steps: int) -> float:
     """max_{t<T} Σ_{k=0..t} α_I^k α_V^{t−k}: the peak of the PSP when β_I = β_V = 1.
 
-    >>> unit_psp_peak(0.5, 0.0, 10), unit_psp_peak(0.5, 0.5, 10)
-    (1.0, 1.0)
+    Examples:
+        >>> unit_psp_peak(0.5, 0.0, 10), unit_psp_peak(0.5, 0.5, 10)
+        (1.0, 1.0)
     """
     current, potential, peak = 1.0, 0.0, 0.0
     for _ in range(time_steps):
@@ -128,7 +131,8 @@ def centre_bias(neuron: Neuron, time_steps: int) -> float:
 
     b = θ / (β_b Σ_{k=0..T/2} α_V^k)
 
-    >>> centre_bias(Neuron(1.0, 0.0, 1.0), 18)
-    0.1
+    Examples:
+        >>> centre_bias(Neuron(1.0, 0.0, 1.0), 18)
+        0.1
     """
     return neuron.threshold / (neuron.beta_bias * sum(neuron.alpha_v**k for k in range(time_steps // 2 + 1)))

@@ -58,9 +58,10 @@ SURROGATES: Registry[type[Surrogate]] = Registry("surrogate")
 class Exponential(Surrogate):
     """σ(v) = α_σ exp(−β_σ |θ − v|) (Shrestha & Orchard 2018; ``ste_alpha``, ``ste_beta``).
 
-    >>> import torch
-    >>> Exponential(alpha=1.0, beta=3.0)(torch.tensor([0.0, 1.0, 2.0]), 1.0)
-    tensor([0.0498, 1.0000, 0.0498])
+    Examples:
+        >>> import torch
+        >>> Exponential(alpha=1.0, beta=3.0)(torch.tensor([0.0, 1.0, 2.0]), 1.0)
+        tensor([0.0498, 1.0000, 0.0498])
     """
 
     alpha: float = setting(1.0, "its height at the threshold", key="ste_alpha", gt=0)
@@ -77,9 +78,10 @@ class Exponential(Surrogate):
 class Rectangular(Surrogate):
     """σ(v) = 1/w where |v − θ| < w/2, else 0 (STBP, Wu et al. 2018, h_1; ``surrogate_width``).
 
-    >>> import torch
-    >>> Rectangular(width=0.5)(torch.tensor([0.7, 0.8, 1.0, 1.3]), 1.0)
-    tensor([0., 2., 2., 0.])
+    Examples:
+        >>> import torch
+        >>> Rectangular(width=0.5)(torch.tensor([0.7, 0.8, 1.0, 1.3]), 1.0)
+        tensor([0., 2., 2., 0.])
     """
 
     width: float = setting(1.0, "1/width where |V - threshold| < width/2", key="surrogate_width", gt=0)

@@ -23,9 +23,10 @@ class Activation(Rule):
         variant: ``srm`` does not differentiate the reset, ``rnn`` does (it is BPTT), ``slayer`` lets errors pass
             through the reset.
 
-    >>> import torch
-    >>> Activation.membrane_error(surrogate=torch.tensor([0.0, 1.0]), error_S=torch.tensor([2.0, 3.0]))
-    tensor([0., 3.])
+    Examples:
+        >>> import torch
+        >>> Activation.membrane_error(surrogate=torch.tensor([0.0, 1.0]), error_S=torch.tensor([2.0, 3.0]))
+        tensor([0., 3.])
     """
 
     surrogate: Surrogate = setting(Exponential(), "shape of the surrogate derivative dS/dV")  # type: ignore[misc]

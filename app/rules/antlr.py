@@ -24,9 +24,10 @@ class Antlr(Rule):
         surrogate: σ.
         min_slope: the clamp of V*.
 
-    >>> rule = Antlr(lambda_act=0.0)
-    >>> rule.parameters()  # without the activation error, no surrogate is asked for
-    ('error_t', 'spikes', 'slope', 'lambda_tim', 'min_slope')
+    Examples:
+        >>> rule = Antlr(lambda_act=0.0)
+        >>> rule.parameters()  # without the activation error, no surrogate is asked for
+        ('error_t', 'spikes', 'slope', 'lambda_tim', 'min_slope')
     """
 
     lambda_act: float = setting(1.0, "weight of the activation-based error", ge=0)

@@ -26,8 +26,9 @@ class LatencyOnce(Rule):
         min_slope: V̇ is not taken to be less.
         silent_penalty: as in the timing rule.
 
-    >>> LatencyOnce(min_slope=0.1).settings()
-    {'min_slope': 0.1, 'silent_penalty': 100.0}
+    Examples:
+        >>> LatencyOnce(min_slope=0.1).settings()
+        {'min_slope': 0.1, 'silent_penalty': 100.0}
     """
 
     min_slope: float = setting(MIN_SLOPE, "least slope by which a timing error is divided, potential per step", gt=0)

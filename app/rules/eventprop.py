@@ -31,8 +31,9 @@ class EventProp(Rule):
         min_slope: V̇⁻ is not taken to be less, as in the timing rule.
         silent_penalty: as in the timing rule.
 
-    >>> EventProp().asks_for("later_error")
-    True
+    Examples:
+        >>> EventProp().asks_for("later_error")
+        True
     """
 
     min_slope: float = setting(MIN_SLOPE, "least slope by which a timing error is divided, potential per step", gt=0)

@@ -24,10 +24,11 @@ class Timing(Rule):
         min_slope: the clamp of V*: 1/V* is at most 1 / min_slope.
         silent_penalty: what training adds for silent neurons, which get no error otherwise; no part of the equation.
 
-    >>> import torch
-    >>> spikes, slope = torch.tensor([True, True, False]), torch.tensor([0.5, -1.0, 0.5])
-    >>> Timing.membrane_error(torch.ones(3), spikes, slope, 0.01)
-    tensor([  -2., -100.,    0.])
+    Examples:
+        >>> import torch
+        >>> spikes, slope = torch.tensor([True, True, False]), torch.tensor([0.5, -1.0, 0.5])
+        >>> Timing.membrane_error(torch.ones(3), spikes, slope, 0.01)
+        tensor([  -2., -100.,    0.])
     """
 
     min_slope: float = setting(MIN_SLOPE, "least slope by which a timing error is divided, potential per step", gt=0)

@@ -26,8 +26,9 @@ class TSSLBP(Rule):
         surrogate: σ.
         min_slope: the clamp of V*.
 
-    >>> TSSLBP().asks_for("surrogate")
-    True
+    Examples:
+        >>> TSSLBP().asks_for("surrogate")
+        True
     """
 
     surrogate: Surrogate = setting(Exponential(), "shape of the surrogate derivative dS/dV")  # type: ignore[misc]
