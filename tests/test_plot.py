@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from app import plot, portraits
 from app.errors import UserError
 from app.portraits import PICTURES, NothingToDraw, drawn
+from app.training.summary import report
 from app.training.trained import load_trained
 from tests.support.run_tools import run
 
@@ -24,6 +25,11 @@ def trained(tmp_path_factory):
 @pytest.fixture(scope="module")
 def view(trained):
     return plot.view_of(load_trained(trained), trained, "3")
+
+
+def test_the_end_of_a_run_names_the_pictures(trained):
+    summary = json.loads((trained / "summary.json").read_text())
+    assert f"{trained}: config.yaml, metrics.csv, summary.json, checkpoints/, pictures/" in report(summary, trained)
 
 
 def texts(figure):

@@ -11,7 +11,7 @@ from ..best import best_validation, measure_of
 from ..files import replacing
 from ..operations import size
 from ..resume.checkpoint import read_checkpoint
-from ..run_files import CHECKPOINTS, CONFIG, LANDSCAPE, METRICS, RASTER, SUMMARY, WANDB, read_metrics
+from ..run_files import CHECKPOINTS, CONFIG, LANDSCAPE, METRICS, PICTURES, RASTER, SUMMARY, WANDB, read_metrics
 from ..version import code_version
 from .build import Run
 from .start_from import started_words
@@ -117,7 +117,7 @@ LAYER_KEYS = ("spikes_per_sample", "decision_spikes", "silent_share", "dead_shar
 def report(summary: dict[str, Any], out: Path) -> str:
     """The end of a run on the screen."""
     best = f", best epoch {summary['best_epoch']}" if summary["best_epoch"] else ""
-    names = (CONFIG, METRICS, SUMMARY, f"{CHECKPOINTS}/", RASTER, f"{LANDSCAPE}/", f"{WANDB}/")
+    names = (CONFIG, METRICS, SUMMARY, f"{CHECKPOINTS}/", RASTER, f"{PICTURES}/", f"{LANDSCAPE}/", f"{WANDB}/")
     files = ", ".join(name for name in names if (out / name).exists())
     head = f"{summary['task']}, {summary['rule']} rule, test split{best}, trained in {summary['train_s']:.1f} s"
     return f"\n{head}\n{metrics_table(summary)}\n\n{out}: {files}"

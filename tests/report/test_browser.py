@@ -232,7 +232,7 @@ def test_charts_can_be_taken_away(open_page, place, tmp_path):
     with (tmp_path / "csv").open() as file:
         heading, *rows = list(csv.reader(file))
     assert rows
-    assert {len(row) for row in rows} == {len(heading)}
+    assert {len(row) for row in rows} == {len(heading)} == {len(set(heading))}
     assert any("antlr, lr 0.0001" in row for row in rows)
 
 

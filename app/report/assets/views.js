@@ -59,6 +59,9 @@ function secondHalf(groups, metric) {
   return groups.map((group) => ({ ...group, curves: half(group.curves), runs: group.runs.map((run) => ({ ...run, curves: half(run.curves) })) }));
 }
 
+/** Names of the columns of a value in a CSV file, no name twice. */
+const columnsOf = (name) => [name, `${name} std`, `${name} n`];
+
 function drawCurves(plot, all, metric, late) {
   const groups = late ? secondHalf(all, metric) : all;
   const shown = groups.filter((group) => group.runs.some((run) => run.curves[metric]?.length));
@@ -75,7 +78,7 @@ function drawCurves(plot, all, metric, late) {
   for (const group of shown) svg.append(...curveOf(group, metric, x, y, runs.length));
   const means = shown.flatMap((group) => (group.curves[metric] ?? []).map(([epoch, ...spread]) => ["mean", group.label, "", epoch, ...spread]));
   const each = runs.flatMap((run) => run.curves[metric].map(([epoch, value]) => ["trial", data.groups[run.group].label, run.name, epoch, value, null, 1]));
-  plot.rows = [["what", "setting", "run", "epochs", metric, "std", "n"], ...means, ...each];
+  plot.rows = [["what", "setting", "run", "epochs", ...columnsOf(metric)], ...means, ...each];
   addCrosshair(frame, shown, metric);
 }
 
@@ -161,7 +164,7 @@ function drawPareto(plot, groups, split, xMetric, yMetric) {
   for (const group of shown) svg.append(meanMark(group, split, xMetric, yMetric, x, y));
   addLabels(frame, shown.map((group) => [x(group[split][xMetric][0]), y(group[split][yMetric][0]), group.label]));
   const cells = (values) => [xMetric, yMetric].flatMap((name) => values[name] ?? [null, null, null]);
-  const heading = [xMetric, yMetric].flatMap((name) => [`${split}/${name}`, "std", "n"]);
+  const heading = [xMetric, yMetric].flatMap((name) => columnsOf(`${split}/${name}`));
   const each = trials.map((run) => ["trial", data.groups[run.group].label, run.name, run[split][xMetric], null, 1, run[split][yMetric], null, 1]);
   plot.rows = [["what", "setting", "run", ...heading], ...shown.map((group) => ["mean", group.label, "", ...cells(group[split])]), ...each];
 }
@@ -241,7 +244,7 @@ function drawTiming(plot, groups, split) {
   const shown = groups.filter((group) => group[split][metric]?.[0] != null);
   const values = shown.flatMap((group) => group.runs.map((run) => run[split][metric]));
   const look = { values, zero: true, rowHeight: () => 42, xLabel: nameOf(`${split}/${metric}`), label: `Time to first spike of ${shown.length} settings` };
-  plot.rows = [["setting", `${split}/${metric}`, "std", "n"], ...shown.map((group) => [group.label, ...group[split][metric]])];
+  plot.rows = [["setting", ...columnsOf(`${split}/${metric}`)], ...shown.map((group) => [group.label, ...group[split][metric]])];
   drawRows(plot, shown, look, (row, group, x, y) => {
     const [mean, std] = group[split][metric];
     const stroke = group.colour;
@@ -267,7 +270,7 @@ function drawLayers(plot, groups, split) {
     .map((name) => group[split][`${layer}/${name}`]?.[0]))).filter((value) => value > 0);
   const rowHeight = (group) => 26 + 20 * layersOf(group[split]).length;
   const cells = (values, layer) => ["decision_spikes", "spikes_per_sample"].flatMap((name) => values[`${layer}/${name}`] ?? [null, null, null]);
-  plot.rows = [["setting", "layer", "until the decision", "std", "n", "whole window", "std", "n"],
+  plot.rows = [["setting", "layer", ...columnsOf("until the decision"), ...columnsOf("whole window")],
     ...shown.flatMap((group) => layersOf(group[split]).map((layer) => [group.label, layer, ...cells(group[split], layer)]))];
   const look = { values, zero: false, rowHeight, xLabel: "spikes per sample", label: `Spikes per layer of ${shown.length} settings` };
   drawRows(plot, shown, look, (row, group, x, y) => layersOf(group[split]).forEach((layer, k) => {
