@@ -24,7 +24,7 @@ TASKS = {
     "mnist": ["task=mnist", "network=[784,fc20,fc10]"],
     "nmnist": ["task=nmnist", "network=[2x34x34,flatten,fc20,fc10]"],
     "spike_trains": ["task=spike_trains", "network=[20,fc20,fc5]"],
-    "yinyang": ["task=yinyang", "data.last_step=20"],
+    "yinyang": ["task=yinyang", "data.last_step=20", "data.bias_step=10"],
 }
 """The settings of each task. What mnist and nmnist load is made up (:func:`_made_up`)."""
 OWN = {rule: ["neuron.max_spikes_per_neuron=1"] for rule in ("bptc", "s4nn")}
