@@ -16,7 +16,8 @@ optuna==5.0.0), and runs that are worse than half of the others at the same epoc
 
   python -m app.sweep config=mnist_antlr search=tpe trials=50 optim.lr=1e-4..1e-2:log data.batch_size=8..64
 
-  search=random|tpe          trials=N is then the number of settings to try (default 20), seed=0,1,2 the seeds of each
+  search=random|tpe          trials=N is then the number of settings to try (default 20), seed=0,1,2 the seeds of each;
+                             tpe draws the first five at random, and learns from them
   pruner=median|none         what stops bad runs early
   trials=N                   runs of each option (default 1)
   jobs=N                     runs at the same time (default: one for each core); they share the cores

@@ -127,8 +127,9 @@ def tied(one: Outcome, options: Sequence[Outcome]) -> list[Outcome]:
 def table(options: Sequence[Outcome], chosen: Sequence[Outcome]) -> str:
     """The comparison on validation data, and the test numbers of what it chose."""
     width = max(len(label(one.option)) for one in options)
-    over = f"over {len(options[0].trials)} trials"
-    lines = [f"\nBest epoch on validation data, mean ± standard deviation [95 % interval] {over}"]
+    trials = len(options[0].trials)
+    spread = "one trial each" if trials == 1 else f"mean ± standard deviation [95 % interval] over {trials} trials"
+    lines = [f"\nBest epoch on validation data, {spread}"]
     for one in options:
         missing = "" if one.is_complete else f"  ({len(one.trials) - len(one.finished)} unfinished: cannot be chosen)"
         mark = "  <- chosen" if one in chosen else missing

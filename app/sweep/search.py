@@ -238,9 +238,10 @@ def _run(optuna: Any, study: Any, what: Search, lock: int) -> list[Trial]:
     states, jobs = optuna.trial.TrialState, min(what.plan.jobs or cores(), what.trials)
     begun = [one for one in study.trials if one.state == states.RUNNING and "option" in one.user_attrs]
     threads = str(max(1, cores() // jobs))
+    first = f" (the first {min(STARTUP, what.trials)} at random)" if what.sampler == "tpe" else ""
     print(
-        f"{what.plan.out}: {what.trials} trials by {what.sampler}, {len(what.plan.seeds)} seeds each, {jobs} at a "
-        f"time; {len(study.trials) - len(begun)} have ended already, {len(begun)} go on",
+        f"{what.plan.out}: {what.trials} trials by {what.sampler}{first}, seeds of each: {len(what.plan.seeds)}, "
+        f"{jobs} at a time; {len(study.trials) - len(begun)} have ended already, {len(begun)} go on",
         flush=True,
     )
     running: list[Running] = []

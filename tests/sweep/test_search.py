@@ -64,7 +64,10 @@ def test_a_search_is_the_same_again_and_after_a_stop(sampler, capsys):
     parts = searched("parts", f"search={sampler}", "trials=7", LR, "data.batch_size=8,16", "pruner=none")
     assert tried(parts) == tried(whole)
     assert [path.read_text() for path in sorted(Path("parts").glob("*/calls"))] == ["call\n"] * 7
-    assert "3 have ended already" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "3 have ended already" in printed
+    assert ("7 trials by tpe (the first 5 at random), seeds of each: 1, " in printed) == (sampler == "tpe")
+    assert "Best epoch on validation data, one trial each\n" in printed
     assert all(1e-5 <= float(row["option"]["optim.lr"]) <= 1e-1 for row in whole)
 
 
