@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..report.groups import spread
-from ..report.intervals import t_interval
 
 NEARLY_ONE = 1 - 1e-6
 
@@ -52,31 +51,24 @@ def mean_cosine(values: Iterable[float]) -> Mean:
     return Mean(*map(math.tanh, (z.mean, *z.interval)), z.n, len(given))
 
 
-def ceiling(powers: Iterable[tuple[float, float]]) -> Mean:
+def ceiling(reliabilities: Iterable[float]) -> Mean:
     """The largest cosine that a perfect point prediction can be expected to have with measured slopes.
 
     A measured slope is s + e, with an error e that no prediction can foresee which does not know the places u_j. The
     cosine of a perfect prediction with it is E[s (s + e)] / √(E[s²] E[(s + e)²]) = √R, R = E[s²] / E[(s + e)²]: the
-    reliability. Both means are pooled over lines and networks before they are divided (E[s²] by ŝ²): R = Σ_n ŝ²_n /
-    Σ_n p_n; steep networks count for more. For two halves of equal length this is Spearman & Brown's 2 r / (1 + r) with
-    a pooled r. A mean of the ratios of single networks would be biased, because noise stands in their denominators too.
+    reliability, for two halves of equal length Spearman & Brown's 2 r / (1 + r). It is pooled over lines, then averaged
+    over networks, each of the same weight as in the mean cosine (one ratio of sums over networks would be that of the
+    steepest network), and only then the root is taken.
 
-    Interval: networks are the sample; Student's t with the deviation of (ŝ²_n − R p_n) / mean(p), the linearised ratio
-    (Cochran 1977, Sampling techniques, section 6.4). Nothing is cut off: mean and ends are put through the signed root
-    ±√|R|; they may lie beyond 1, and a negative one says that no signal was seen.
+    Interval: Student's t for the mean reliability over networks. Nothing is cut off: mean and ends are put through the
+    signed root ±√|R|; they may lie beyond 1, and a negative one says that no signal was seen.
 
     Args:
-        powers: of each network: the mean of ŝ² over lines, and that of the squares of measured slopes, which is 0 where
-            the loss is flat: such a network has no value.
+        reliabilities: one of each network, see :func:`app.landscape.scales.reliability`; NaN where not defined.
     """
-    given = list(powers)
-    there = [(signal, power) for signal, power in given if power]
-    if not there:
-        return Mean(math.nan, math.nan, math.nan, 0, len(given))
-    ratio = sum(signal for signal, _ in there) / (total := sum(power for _, power in there))
-    off = spread((signal - ratio * power) * len(there) / total for signal, power in there)
-    low, high = t_interval(ratio, off.std, off.n)
-    return Mean(*map(signed_root, (ratio, low, high)), off.n, len(given))
+    given = list(reliabilities)
+    share = spread(value for value in given if not math.isnan(value))
+    return Mean(*map(signed_root, (share.mean, *share.interval)), share.n, len(given))
 
 
 def signed_root(share: float) -> float:

@@ -115,3 +115,23 @@ def cosine(one: NDArray, other: NDArray) -> float:
     """The cosine of two vectors of slopes over lines; NaN where one of them is zero."""
     size = float(np.linalg.norm(one) * np.linalg.norm(other))
     return float(one @ other) / size if size else math.nan
+
+
+def reliability(true: NDArray, square: NDArray) -> float:
+    """The share of signal in the measured slopes of a network, R = E[s²] / E[(s + e)²], from sums over K lines.
+
+    The ratio Σ ŝ² / Σ s² is biased by the noise in its denominator; the jackknife K R − (K − 1) mean(R without line k)
+    takes the part in 1 / K away. Nothing is cut off: without a signal it is negative as often as positive.
+
+    Args:
+        true: measured slopes [K].
+        square: ŝ² [K], see :func:`squared_slope`.
+
+    Returns:
+        NaN where no more than one measured slope differs from 0.
+    """
+    power, lines = true**2, len(true)
+    if np.count_nonzero(power) < 2:
+        return math.nan
+    without = (square.sum() - square) / (power.sum() - power)
+    return float(lines * square.sum() / power.sum() - (lines - 1) * without.mean())

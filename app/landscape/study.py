@@ -45,7 +45,7 @@ from .directions import filter_normalised_direction
 from .fidelity import layer_directions
 from .figures import Curve, truth_over_scales
 from .networks import Mean, ceiling, mean_cosine
-from .scales import KINDS, LEAST_PAIRS, POINT, SMOOTHED, SQUARE, TRUE, cosine, measured_slopes
+from .scales import KINDS, LEAST_PAIRS, POINT, SMOOTHED, SQUARE, TRUE, cosine, measured_slopes, reliability
 
 ALL = "all layers"
 OUTPUT_SPIKES = "output spikes"
@@ -84,8 +84,7 @@ class Truth(NamedTuple):
         scale: σ.
         rule: whose gradient.
         point, smoothed: the cosines, see :mod:`app.landscape.scales`.
-        signal, power: means over lines of the squares of the slopes, without and with the noise of the pairs; the
-            ceiling comes from them.
+        reliability: the share of signal in the measured slopes, see :func:`app.landscape.scales.reliability`.
         signs: share of lines on which the point prediction has the true sign.
         lines: how many.
         output_spikes: for each sample, at the weights.
@@ -103,8 +102,7 @@ class Truth(NamedTuple):
     rule: str
     point: float
     smoothed: float
-    signal: float
-    power: float
+    reliability: float
     signs: float
     lines: int
     output_spikes: float
@@ -176,8 +174,7 @@ def _truths(run: Run, epoch: str, plan: Plan, overrides: Sequence[str]) -> Itera
                     place=place,
                     scale=scale,
                     rule=rule,
-                    signal=float(at[SQUARE].mean()),
-                    power=float((at[TRUE] ** 2).mean()),
+                    reliability=reliability(at[TRUE], at[SQUARE]),
                     signs=float((at[f"{POINT} {rule}"] * at[TRUE] > 0).mean()),
                     lines=plan.lines,
                     output_spikes=spikes,
@@ -279,7 +276,7 @@ def _mean(rows: Sequence[Truth], kind: str) -> Mean:
 
 def _ceiling(rows: Sequence[Truth]) -> Mean:
     """Of rows of all rules; a network's slopes are the same for each."""
-    return ceiling({one.run: (one.signal, one.power) for one in rows}.values())
+    return ceiling({one.run: one.reliability for one in rows}.values())
 
 
 def _why_of(rows: Sequence[Truth]) -> str:
@@ -319,7 +316,7 @@ def _panels(found: Sequence[Truth], place: str) -> dict[tuple[str, str], dict[st
             )
         top = [_ceiling(_of(rows, scale=scale)) for scale in scales]
         curves[""] = Curve(scales, [t.mean for t in top], [(t.low, t.high) for t in top], [])
-        panels[epoch, trained_by] = curves if any(one.power for one in rows) else _why_of(rows)
+        panels[epoch, trained_by] = curves if any(one.why not in (SILENT, FLAT) for one in rows) else _why_of(rows)
     return panels
 
 

@@ -20,6 +20,7 @@ from app.landscape.scales import (
     cosine,
     measured_slopes,
     pair_slope,
+    reliability,
     squared_slope,
 )
 from tests.support.run_tools import run
@@ -73,7 +74,7 @@ def test_prediction_and_truth_are_smoothed_alike():
 
 
 def noisy_network(rng, noise, lines=12, pairs=6):
-    """True and measured slopes, and their powers, where L(u) − L(−u) = 2 s u + ε."""
+    """True and measured slopes, and their reliability, where L(u) − L(−u) = 2 s u + ε."""
     true, measured, squares = rng.normal(size=lines), np.empty(lines), np.empty(lines)
     for k, s in enumerate(true):
         above = [float(abs(u)) for u in rng.normal(size=pairs)]
@@ -81,16 +82,16 @@ def noisy_network(rng, noise, lines=12, pairs=6):
         for u in above:
             losses[u], losses[-u] = s * u + noise * rng.normal(), -s * u
         measured[k], squares[k] = pair_slope(above, losses), squared_slope(above, losses)
-    return true, measured, (squares.mean(), (measured**2).mean())
+    return true, measured, reliability(measured, squares)
 
 
 def test_the_ceiling_is_that_of_the_noise():
     """The variance of Σ u ε / 2 Σ u² with 6 pairs is that of ε by 16 (E[1 / χ²_6] = 1/4): half the power is signal."""
     rng = np.random.default_rng(0)
     found = [noisy_network(rng, 4) for _ in range(400)]
-    powers = [network for _, _, network in found]
-    assert min(signal for signal, _ in powers) < 0, "nothing is cut off"
-    most = ceiling(powers)
+    shares = [share for _, _, share in found]
+    assert min(shares) < 0, "nothing is cut off"
+    most = ceiling(shares)
     assert most.mean == pytest.approx(math.sqrt(1 / 2), abs=0.03)
     assert most.low < math.sqrt(1 / 2) < most.high < most.low + 0.1
     true, measured = (np.concatenate([one[k] for one in found]) for k in (0, 1))
@@ -108,10 +109,11 @@ def test_without_noise_the_ceiling_is_one_and_without_signal_none():
     assert ceiling([noisy_network(rng, 0)[2]]).mean == pytest.approx(1)
     nothing = ceiling(noisy_network(rng, 1000)[2] for _ in range(200))
     assert nothing.low < 0 < nothing.high
-    assert ceiling([(-1.0, 4.0)]).mean == -0.5
-    flat = ceiling([(0.0, 0.0), (1.0, 4.0)])
+    assert ceiling([-0.25]).mean == -0.5
+    assert math.isnan(reliability(np.zeros(3), np.zeros(3)))
+    flat = ceiling([math.nan, 0.25])
     assert (flat.mean, flat.n, flat.networks) == (0.5, 1, 2)
-    assert str(ceiling([(0.0, 0.0)])) == "–"
+    assert str(ceiling([math.nan])) == "–"
 
 
 def test_a_mean_says_over_how_many_networks_and_stays_a_cosine():
@@ -123,7 +125,7 @@ def test_a_mean_says_over_how_many_networks_and_stays_a_cosine():
     assert str(mean_cosine([0.5])) == "0.50 (1 of 1)"
     assert str(mean_cosine([math.nan])) == "–"
     assert str(mean_cosine([1.0, 1.0])) == "1.00 [1.00, 1.00] (2 of 2)"
-    assert str(ceiling([(0.2, 1), (0.9, 1)])) == "0.74 [< −1, > 1] (2 of 2)"
+    assert str(ceiling([0.2, 0.9])) == "0.74 [< −1, > 1] (2 of 2)"
     assert str(Mean(-0.3, math.nan, math.nan, 1, 2)) == "-0.30 (1 of 2)"
 
 
