@@ -254,7 +254,7 @@ def _write(out: Path, found: Sequence[Truth], plan: Plan, command: str) -> None:
         "Cosines, means over networks with 95 % intervals over networks (Student's t of Fisher's z), and in how many "
         "networks the cosine is defined. *point*: the gradient at the weights, which training uses; *smoothed*: the "
         "gradient smoothed as the loss is, at the same places. The ceiling is what a perfect point prediction could be "
-        f"expected to reach, from the agreement of {plan.pairs} antithetic pairs for each line, pooled over lines and "
+        f"expected to reach, from the agreement of {plan.pairs} antithetic pairs of each line, averaged over "
         "networks; a negative one says that no signal was seen; *smoothed* may exceed it. *silent*: no output neuron "
         "fires and the loss is the same everywhere on the lines; *flat*: one fires and the loss still is; *no slope*: "
         "the rule's slopes are all 0. The scale is the standard deviation of the smoothing along a line, 1 is as long "
