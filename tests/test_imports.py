@@ -41,7 +41,7 @@ LAYERS = [
     {"app.training.module", "app.tracking"},
     {"app.training"},
     {"app.landscape.checkpoint", "app.verify", "app.report"},
-    {"app.evaluate", "app.costs", "app.export", "app.plot", "app.predict"},
+    {"app.evaluate", "app.costs", "app.export", "app.landscape.networks", "app.plot", "app.predict"},
     {"app.landscape.study", "app.sweep"},
     {"app.landscape.__main__"},
     {"app.cli", "app.train"},

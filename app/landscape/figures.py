@@ -119,12 +119,16 @@ class Curve(NamedTuple):
 
 
 def truth_over_scales(
-    panels: Mapping[tuple[str, str], Mapping[str, Curve]], epochs: Sequence[str], trained_by: Sequence[str], title: str
+    panels: Mapping[tuple[str, str], Mapping[str, Curve] | str],
+    epochs: Sequence[str],
+    trained_by: Sequence[str],
+    title: str,
 ) -> Figure:
     """How true each rule's gradient is over the scale of the smoothing: a row for each epoch, a column for each rule.
 
     Args:
-        panels: curves by rule for each (epoch, training rule); that of the ceiling has the name "".
+        panels: curves by rule for each (epoch, training rule); that of the ceiling has the name "". Or a word in
+            their place.
         epochs: rows, in order.
         trained_by: columns, in order.
         title: of the figure.
@@ -134,7 +138,10 @@ def truth_over_scales(
     axes = figure.subplots(len(epochs), len(trained_by), sharex=True, sharey=True, squeeze=False)
     for row, epoch in zip(axes, epochs, strict=True):
         for ax, trained in zip(row, trained_by, strict=True):
-            for rule, curve in panels.get((epoch, trained), {}).items():
+            panel = panels.get((epoch, trained), {})
+            if isinstance(panel, str):
+                ax.text(0.5, 0.6, panel, transform=ax.transAxes, ha="center", color=INK)
+            for rule, curve in ({} if isinstance(panel, str) else panel).items():
                 _curve(ax, rule, curve)
             ax.axhline(0, color=INK, lw=0.6)
             ax.set_xscale("log")
@@ -154,7 +161,7 @@ def truth_over_scales(
 
 def _curve(ax: Axes, rule: str, curve: Curve) -> None:
     if not rule:
-        ax.plot(curve.scales, curve.means, color=INK, lw=1, ls=(0, (1, 2)), label="ceiling (split halves)")
+        ax.plot(curve.scales, curve.means, color=INK, lw=1, ls=(0, (1, 2)), label="ceiling of a point prediction")
         return
     colour = rule_colour(rule)
     ax.plot(curve.scales, curve.means, color=colour, lw=1.8, ls=rule_line(rule), marker="o", ms=3, label=rule)
