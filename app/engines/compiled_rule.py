@@ -10,12 +10,13 @@ import numpy as np
 from numba import njit
 from numba.core.errors import NumbaError
 
-from ..equations import Equation, rebound
+from ..equations import rebound
 from ..kernels import lanes
 from ..kernels.backward import POINTS, Kernels, backward_kernels, probe_kernel
+from ..kernels.compile import named_after
 from ..rules.rule import Rule
 from . import rule_structure
-from .rule_structure import Structure, structure
+from .rule_structure import Part, Structure, structure
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "exp": lanes.exponential,
@@ -96,18 +97,18 @@ def _point(structure: Structure) -> tuple[Callable[..., Any], str]:
         ValueError: an equation refers to what compiled code does not have.
     """
     rule, surrogate = structure.rule, structure.surrogate
-    functions: dict[str, Any] = {"__name__": __name__, "equation": _compiled(rule.equation)}
+    functions: dict[str, Any] = {"__name__": __name__, "equation": _compiled(rule)}
     if surrogate:
-        functions["derivative"] = _compiled(surrogate.equation)
+        functions["derivative"] = _compiled(surrogate)
     places = {name: name for name in POINTS} | CONSTANTS
     text = structure.point(places, f"{', '.join(POINTS)}, neuron, of_rule, of_surrogate")
     exec(text, functions)  # composed of names of quantities alone
-    keys = (text, rule.key, surrogate and surrogate.key)
-    return njit(error_model="numpy", forceinline=True)(functions["point"]), repr(keys)
+    key = repr((text, rule.key, surrogate and surrogate.key))
+    return njit(error_model="numpy", forceinline=True)(named_after(functions["point"], key)), key
 
 
-def _compiled(equation: Equation) -> Callable[..., Any]:
-    return njit(error_model="numpy", forceinline=True)(rebound(equation, FUNCTIONS))
+def _compiled(part: Part) -> Callable[..., Any]:
+    return njit(error_model="numpy", forceinline=True)(named_after(rebound(part.equation, FUNCTIONS), part.key))
 
 
 @cache

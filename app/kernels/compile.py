@@ -141,6 +141,18 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error or type(error).__name__)[:100]
 
 
+def named_after(function: Callable[..., Any], *of: str) -> Callable[..., Any]:
+    """The function, with what it closes over in its name, from which numba makes the names of its machine code.
+
+    Two functions of one source that differ in what they close over have names of their own by a number alone, that
+    counts what a process has compiled. Kernels of two processes may have the same, and one process that loads both from
+    the cache would link one of them to parts of the other: another rule's numbers, or memory written past its end.
+    """
+    if of:
+        function.__qualname__ += f"_{hashlib.sha256(repr(of).encode()).hexdigest()[:16]}"
+    return function
+
+
 def kernel(*of: str, allocates: bool = False, **options: Any) -> Callable[[Callable[..., Any]], Any]:
     """Compile a function for use in other kernels, or by many threads at once.
 
@@ -152,6 +164,7 @@ def kernel(*of: str, allocates: bool = False, **options: Any) -> Callable[[Calla
     """
 
     def compile_(function: Callable[..., Any]) -> Any:
+        named_after(function, *of)
         dispatcher = njit(nogil=True, error_model="numpy", _nrt=allocates, **options)(function)
         dispatcher._cache = _KernelCache(function, of)
         return dispatcher

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from app.kernels.compile import kernel
+
 STEPS = """
 import app, torch
 from numba.core.runtime import rtsys
@@ -28,3 +30,19 @@ def test_kernels_free_what_they_allocate(monkeypatch):
     monkeypatch.setenv("NUMBA_NRT_STATS", "1")
     run = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, check=True, timeout=300)
     assert run.stdout.split() == ["0", "0"]
+
+
+def test_kernels_of_one_source_have_names_of_their_own():
+    """By a number alone they had, which two processes may both have given; one that loaded both linked them together,
+    and a rule ran in the memory that another rule needs."""
+
+    def name(factor):
+        @kernel(str(factor))
+        def product(x):
+            return factor * x
+
+        assert product(2.0) == 2 * factor
+        (compiled,) = product.overloads.values()
+        return compiled.fndesc.qualname
+
+    assert len({name(2), name(3)}) == 2
