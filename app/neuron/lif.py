@@ -95,7 +95,7 @@ class Neuron:
 
     def with_tensors(self, **constants: Tensor) -> TensorNeuron:
         """The same neuron with tensors for some constants, broadcastable to [*N]."""
-        return TensorNeuron(**({one.name: getattr(self, one.name) for one in fields(self)} | constants))  # type: ignore[arg-type]
+        return TensorNeuron(**({one.name: getattr(self, one.name) for one in fields(self)} | constants))
 
 
 @dataclass(frozen=True, eq=False)
