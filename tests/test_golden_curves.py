@@ -7,7 +7,7 @@ from app.rules import RULES
 from tests.support.curves import STEPS, TASKS, curve, distance, stored
 
 TOLERANCE = 0.05
-"""Mean difference over the steps, in units of the first loss: twice the largest, 0.025 (tssl_bp on yinyang), that
+"""Mean difference over the steps, in units of the first loss: more than twice the largest that
 relative noise of 10⁻⁶ in the first weights makes (``--spread``). Another processor sums in another order, a spike next
 to the threshold comes a step earlier or later, and all behind it differs; most curves do not move at all. The first
 loss, before any step, has no such excuse."""
