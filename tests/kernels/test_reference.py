@@ -12,6 +12,7 @@ from app.neuron.lif import Neuron
 from app.neuron.psp import psp_slope_kernel
 from app.neuron.surrogate import Exponential, Rectangular
 from app.rules import activation, antlr, timing
+from tests.support.surrogate_step import SurrogateStep
 
 T, B, M, N = 40, 3, 9, 7
 
@@ -89,21 +90,6 @@ def test_slayer_scan_ignores_the_reset():
     silent = adjoint(error, torch.zeros_like(out), neuron)
     assert torch.equal(through.drive_TBN, silent.drive_TBN)
     assert not torch.equal(through.drive_TBN, adjoint(error, out, neuron).drive_TBN)
-
-
-class SurrogateStep(torch.autograd.Function):
-    """A step whose derivative is the surrogate, for the oracle that unrolls the graph."""
-
-    @staticmethod
-    def forward(ctx, potential, neuron, surrogate):
-        ctx.save_for_backward(potential)
-        ctx.options = neuron, surrogate
-        return (potential >= neuron.threshold).to(potential.dtype)
-
-    @staticmethod
-    def backward(ctx, grad):
-        neuron, surrogate = ctx.options
-        return surrogate(ctx.saved_tensors[0], neuron.threshold) * grad, None, None
 
 
 def unrolled(drive, bias, neuron, surrogate, detach_reset):

@@ -11,6 +11,7 @@ from app.neuron.lif import Neuron
 from app.neuron.surrogate import Exponential, Rectangular
 from app.rules import RULES, activation, antlr, timing
 from tests.support import continuous_loop as exact
+from tests.support.surrogate_step import SurrogateStep
 
 T, B, M, N = 30, 3, 6, 5
 STEPS_S = (4e-5, 1e-5)
@@ -23,21 +24,6 @@ def make(seed: int = 0, **options):
     own = (0.6 * torch.randn(N, N, generator=g, dtype=torch.float64)).requires_grad_()
     bias = (torch.randn(N, generator=g, dtype=torch.float64) * 0.05).requires_grad_()
     return spikes, weight, own, bias, Neuron.auto(0.9, 0.8, T, **options)
-
-
-class SurrogateStep(torch.autograd.Function):
-    """A step whose derivative is the surrogate."""
-
-    @staticmethod
-    def forward(ctx, potential, neuron, surrogate):
-        ctx.save_for_backward(potential)
-        ctx.options = neuron, surrogate
-        return (potential >= neuron.threshold).to(potential.dtype)
-
-    @staticmethod
-    def backward(ctx, grad):
-        neuron, surrogate = ctx.options
-        return surrogate(ctx.saved_tensors[0], neuron.threshold) * grad, None, None
 
 
 def unrolled(drive, own, bias, neuron, surrogate, detach_reset):
