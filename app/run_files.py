@@ -37,7 +37,7 @@ def read_settings(path: Path) -> tuple[Any, str]:
     Raises:
         Unusable: the file is no YAML, or repeats parts of itself.
     """
-    text = read_text(path)
+    text = text_of(path)
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, loader)):
@@ -106,7 +106,7 @@ def read_summary(path: Path) -> dict[str, Any]:
         Unusable: the file does not hold them.
     """
     try:
-        summary = json.loads(read_text(path))
+        summary = json.loads(text_of(path))
     except (ValueError, RecursionError) as error:
         raise error if isinstance(error, Unusable) else Unusable(f"{SUMMARY} is not JSON") from None
     if not isinstance(summary, dict):
@@ -130,7 +130,7 @@ def printable(text: str) -> str:
     return safe if len(text) <= LONGEST_NAME else f"{safe[:LONGEST_NAME]}…"
 
 
-def read_text(path: Path) -> str:
+def text_of(path: Path) -> str:
     """The text of a file of a run."""
     with open_file(path) as file:
         try:

@@ -35,7 +35,7 @@ from .run_files import (
     read_metrics,
     read_settings,
     read_summary,
-    read_text,
+    text_of,
 )
 
 INSIDE = (CHECKPOINTS, WANDB, LANDSCAPE, PICTURES)
@@ -207,6 +207,6 @@ def _words(value: Any) -> str | None:
 def _optional(path: Path) -> str | None:
     """The one word that a small file holds, if it does."""
     try:
-        return _words(read_text(path).strip())
+        return _words(text_of(path).strip())
     except Unusable:
         return None

@@ -49,6 +49,11 @@ def test_two_rules_are_compared_on_the_digits(example):
     ]
 
 
+def test_memory_is_compared_with_none_on_the_order_of_bursts(example):
+    printed = example("temporal_order", *FAST)
+    assert re.findall(r"^([\w-]+): [\d.]+% right", printed, re.MULTILINE) == ["recurrent", "feed-forward"]
+
+
 def test_the_answers_to_the_plane_are_drawn(example):
     assert "yinyang.png: " in example("yinyang", *FAST)
     assert Path("yinyang.png").read_bytes().startswith(b"\x89PNG")
