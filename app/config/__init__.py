@@ -232,7 +232,7 @@ def _unresolved(error: Exception) -> UserError:
 
 
 def _tree(layers: Sequence[Layer]) -> DictConfig:
-    tree = OmegaConf.structured(config_type())
+    tree: DictConfig = OmegaConf.structured(config_type())
     for source, values in layers:
         for name, value in values.items():
             _put(tree, name, value, source)
@@ -274,7 +274,7 @@ def _is_plain(key: Key, value: Any) -> bool:
         return all(isinstance(item, str | int | float) and item != "???" for item in value)
     if bool in key.choices and isinstance(value, int) and value not in (0, 1):
         return False
-    return value != "???"
+    return bool(value != "???")
 
 
 def _list_hint(key: Key, value: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, get_type_hints
+from typing import ClassVar, NamedTuple, Protocol, get_type_hints
 
 import yaml
 from omegaconf import OmegaConf
@@ -41,7 +41,7 @@ class Launcher(Protocol):
         after_stop: what has become of the runs when the sweep was stopped.
     """
 
-    after_stop: str
+    after_stop: ClassVar[str]
 
     def check(self, jobs: int | None) -> None:
         """Raise a UserError if so many runs at the same time cannot be, or what launches them is missing."""
