@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..activity import LayerActivity, SpikeWords
-from ..autograd import first_derivative_only
+from ..autograd import Function, first_derivative_only
 from ..events import SpikeEvents
 from ..kernels import backward as kernels
 from ..kernels import compile as compiling
@@ -98,7 +98,7 @@ def run_stack(
     return spikes_TBN, times_TBN, recording.activities(), decision_BL
 
 
-class _Stack(torch.autograd.Function):
+class _Stack(Function):
     """Ties what a forward run returns to the gradients of its parameters."""
 
     @staticmethod

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..activity import LayerActivity
-from ..autograd import first_derivative_only
+from ..autograd import Function, first_derivative_only
 from ..events import SpikeEvents
 from ..layers import AveragePool, Flatten, MaxPool, SpikingLayer
 from ..layers.synapses import Conv, Dense, Synapses
@@ -95,7 +95,7 @@ class Train(NamedTuple):
     by_time: Tensor | None
 
 
-class _Layer(torch.autograd.Function):
+class _Layer(Function):
     """A spiking layer: from the spikes below to its own, with their placeholders and counts [B, N]."""
 
     @staticmethod
@@ -194,7 +194,7 @@ def _constants(neuron: Neuron) -> dict[str, Any]:
     return constants | {"theta": float(neuron.threshold), "RESET": neuron.reset}
 
 
-class _Shown(torch.autograd.Function):
+class _Shown(Function):
     """Both channels of the output layer as numbers; their gradients are those of the placeholders."""
 
     @staticmethod
@@ -210,7 +210,7 @@ class _Shown(torch.autograd.Function):
         return None, error_S, error_t
 
 
-class _Pooled(torch.autograd.Function):
+class _Pooled(Function):
     """The placeholders behind pooling: an error goes back to its whole window, or to the place that won there."""
 
     @staticmethod
@@ -259,7 +259,7 @@ def _passed_on(layer: Any, train: Train) -> Train:
     return Train(pooled, *_Pooled.apply(by_value, by_time, won, layer.size, pooled.shape))
 
 
-class _DecisionSpikes(torch.autograd.Function):
+class _DecisionSpikes(Function):
     """A layer's spikes in the steps that count, float [B]; differentiable in the spikes."""
 
     @staticmethod

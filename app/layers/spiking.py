@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..autograd import first_derivative_only
+from ..autograd import Function, first_derivative_only
 from ..equations import values
 from ..kernels import reference
 from ..neuron.lif import Neuron, TensorNeuron
@@ -22,7 +22,7 @@ from ..rules.rule import LATER, Rule
 from .synapses import Synapses
 
 
-class _Connect(torch.autograd.Function):
+class _Connect(Function):
     """drive = W·S; backward: dL/dS = Wᵀ dL/ddrive, dL/dt̂ = S·Wᵀ dL/dshift, dL/dW from the activation channel alone.
 
     The factor S is the height of the spike that moves: 0 or 1, or between them behind average pooling. A delay moves
@@ -55,7 +55,7 @@ class _Connect(torch.autograd.Function):
         )
 
 
-class _Fire(torch.autograd.Function):
+class _Fire(Function):
     """From the drive to spikes and times; backward: the learning rule, then the reverse-time scan.
 
     With W_rec the drive of step t is drive[t] + W_rec S[t−1]: a spike of step t is an input spike of step t + 1. Back
@@ -108,7 +108,7 @@ class _Fire(torch.autograd.Function):
         return scan.drive_TBN, shift, grad_bias, grad_recurrent, None, None, *of_constants
 
 
-class _Layer(torch.autograd.Function):
+class _Layer(Function):
     """Synapses and neurons at once, for rules that differentiate whole layers."""
 
     @staticmethod
@@ -141,7 +141,8 @@ def differentiated(
     spikes: Tensor, times: Tensor, weight: Tensor, bias: Tensor, synapses: Synapses, neuron: Neuron, rule: LayerRule
 ) -> tuple[Tensor, Tensor]:
     """:func:`connect` and :func:`fire` for a rule that differentiates whole layers."""
-    return _Layer.apply(spikes, times, weight, bias, synapses, neuron, rule)
+    channels: tuple[Tensor, Tensor] = _Layer.apply(spikes, times, weight, bias, synapses, neuron, rule)
+    return channels
 
 
 def _times(spikes: Tensor) -> Tensor:
@@ -183,6 +184,7 @@ def membrane_error(
         if recurrent is not None and "error_S" in names:
             changed["error_S"] = error_S[t] + later.drive_BN @ recurrent
         if recurrent is not None and "error_t" in names:
+            assert later.shift_BN is not None  # a recurrent layer's scan keeps it for a rule that learns from times
             changed["error_t"] = error_t[t] + later.shift_BN @ recurrent * trajectory.spikes_TBN[t]
         return at(t, **changed)
 
@@ -245,7 +247,8 @@ def connect(
     Returns:
         the drive [T, B, *N] and the placeholder through which the timing error comes back.
     """
-    return _Connect.apply(spikes, times, weight, delay_steps, synapses)
+    drive_and_shift: tuple[Tensor, Tensor] = _Connect.apply(spikes, times, weight, delay_steps, synapses)
+    return drive_and_shift
 
 
 def fire(
@@ -265,4 +268,5 @@ def fire(
         ``spikes`` (0/1) and ``times`` (the step at each spike, 0 elsewhere), both [T, B, *N].
     """
     learned = neuron.tensors.values() if isinstance(neuron, TensorNeuron) else ()
-    return _Fire.apply(drive, shift, bias, recurrent, neuron, rule, *learned)
+    channels: tuple[Tensor, Tensor] = _Fire.apply(drive, shift, bias, recurrent, neuron, rule, *learned)
+    return channels
