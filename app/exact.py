@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -173,7 +173,7 @@ def in_steps(case: ExactCase, step_s: float, cuts: Cuts | None = None, reset: An
     """Run a file's network in steps of ``step_s`` seconds."""
     neuron, steps = case.neuron(step_s, reset), math.ceil(case.end_s / step_s)
     heard = Spikes(np.floor(case.arrays["input_times_s"] / step_s + 0.5).astype(int), case.arrays["input_neurons"])
-    layers = tuple(Layer(case.arrays[f"weight{k}_MN"], neuron, steps) for k in (1, 2))
+    layers = (Layer(case.arrays["weight1_MN"], neuron, steps), Layer(case.arrays["weight2_MN"], neuron, steps))
     trains, same, squares, error = [], True, [], np.empty(0)
     for name, layer in zip(LAYERS, layers, strict=True):
         heard = layer.run(heard)
@@ -192,7 +192,7 @@ def in_steps(case: ExactCase, step_s: float, cuts: Cuts | None = None, reset: An
                 given = case.arrays["output_error_per_s"][case.arrays["output_neurons"] == n]
                 error[own[:both]] = given[:both] * step_s
     rms = math.sqrt(sum(squares) / len(squares)) if squares else math.nan
-    return Run(layers, (trains[0], trains[1]), same, rms, error)  # type: ignore[arg-type]
+    return Run(layers, (trains[0], trains[1]), same, rms, error)
 
 
 def find_cuts(case: ExactCase, step_s: float) -> Cuts | None:
@@ -245,8 +245,10 @@ def gradients_of_engine(case: ExactCase, run: Run, rule: Rule) -> Pair:
     error = torch.zeros(second.steps, 1, sizes[2], dtype=torch.float64)
     error[run.trains[1].steps_E, 0, run.trains[1].neurons_E] = torch.from_numpy(run.output_error_E)
     (network(spikes).times_TBN * error).sum().backward()
-    found = [module.weight.grad.numpy().T for module in network.spiking]  # type: ignore[union-attr]
-    return found[0], found[1]
+    below, above = (layer.weight.grad for layer in network.spiking)
+    assert below is not None
+    assert above is not None
+    return below.numpy().T, above.numpy().T
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -264,8 +266,7 @@ def _is_compared(rule: Rule) -> bool:
 
 
 def _without_limit(rule: Rule) -> Rule:
-    known = {item.name for item in fields(rule)}  # type: ignore[arg-type]
-    return replace(rule, min_slope=1e-30) if "min_slope" in known else rule  # type: ignore[type-var]
+    return replace(rule, min_slope=1e-30) if "min_slope" in rule.settings() else rule  # type: ignore[type-var]
 
 
 def step_sizes(case: ExactCase) -> list[float]:

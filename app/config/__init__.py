@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
@@ -210,7 +210,7 @@ def _build(layers: Sequence[Layer], strict: Sequence[Layer]) -> Config:
     for name in CHOICES:
         tree[name] = getattr(chosen, name)
     try:
-        config: Config = OmegaConf.to_object(tree)  # type: ignore[assignment]
+        config = cast(Config, OmegaConf.to_object(tree))
     except (OmegaConfBaseException, RecursionError) as error:
         raise _unresolved(error) from None
     for layer in strict:

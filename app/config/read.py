@@ -69,7 +69,8 @@ def _parse_value(name: str, text: str) -> Any:
     try:
         if key and key.is_texts:
             return yaml.load(text, yaml.BaseLoader)
-        return OmegaConf.to_container(OmegaConf.from_dotlist([f"x={text}"]))["x"]  # type: ignore[call-overload,index]
+        content: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"x={text}"]))
+        return content["x"]
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError):
         return text
 

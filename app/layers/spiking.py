@@ -8,7 +8,7 @@ nothing forward, only its gradient back: :func:`connect` therefore hands on a pl
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -221,7 +221,7 @@ def _quantities(
         "slope": lambda: reference.slope(potential, spikes, neuron),
         "current": lambda: current,
         "bias": lambda: neuron.beta_bias * bias,
-        "surrogate": lambda: rule.surrogate(potential, neuron.threshold),  # type: ignore[misc]
+        "surrogate": lambda: cast("Callable[..., Tensor]", rule.surrogate)(potential, neuron.threshold),
         "lost_potential": lambda: torch.zeros_like(potential) + neuron.threshold if subtracts else potential,
         "lost_current": lambda: current if neuron.reset == "both" else torch.zeros_like(potential),
         "count": lambda: spikes.sum(0),

@@ -132,12 +132,12 @@ class SpikingModule(L.LightningModule):
     def _logs_this_step(self) -> bool:
         return logs_this_step(self.trainer)
 
-    def _silence(self, output: NetworkOutput) -> Tensor:
+    def _silence(self, output: NetworkOutput) -> Tensor | int:
         dense = [pair for pair in zip(self.network.spiking, output.layers, strict=True) if pair[0].weight.dim() == 2]
         return sum(
             silent_neuron_penalty(layer.weight, activity.silent_share_N, self.silent_penalty)
             for layer, activity in dense
-        )  # type: ignore[return-value]
+        )
 
     def _log_step(self, loss: Tensor, output: NetworkOutput, batch: Batch) -> None:
         spikes = sum(activity.totals_TB.sum() for activity in output.layers) / len(batch.label_B)
