@@ -428,7 +428,8 @@ def build_trainer(config: Config, out: Path, callbacks: list[L.Callback], logger
     t = config.trainer
     options = {key: value for key, value in vars(t).items() if value is not None}
     options["accelerator"] = _accelerator(t.accelerator)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # nothing reads it, and it takes time
+    # nothing reads uninitialised memory, and filling it costs a pass over it
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of the module
     if t.enable_progress_bar:
         callbacks = [*callbacks, SpikeProgressBar(refresh_rate=20)]
     try:
