@@ -35,7 +35,16 @@ if TYPE_CHECKING:
         Triangular,
     )
     from .readout import READOUTS
-    from .rules import RULES, Rule, activation, antlr, bptc, eventprop, hm2bp, lee, s4nn, timing, tssl_bp
+    from .rules import RULES, Rule
+    from .rules.activation import Activation as activation
+    from .rules.antlr import Antlr as antlr
+    from .rules.bptc import LatencyOnce as bptc
+    from .rules.eventprop import EventProp as eventprop
+    from .rules.hm2bp import HybridMacroMicro as hm2bp
+    from .rules.lee import Lee as lee
+    from .rules.s4nn import S4NN as s4nn
+    from .rules.timing import Timing as timing
+    from .rules.tssl_bp import TSSLBP as tssl_bp
     from .settings import setting
     from .training.predictor import load
 

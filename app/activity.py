@@ -21,9 +21,9 @@ class SpikeWords:
         lane_N: the lane of each neuron, neurons flattened; None where neuron n is lane n.
     """
 
-    words_BTP: NDArray
+    words_BTP: NDArray[np.uint64]
     shape: tuple[int, ...]
-    lane_N: NDArray | None = None
+    lane_N: NDArray[np.int64] | None = None
 
     def to_dense(self) -> Tensor:
         """0/1 spikes, float [T, B, *N]."""
@@ -32,7 +32,8 @@ class SpikeWords:
         bits_BTN = np.unpackbits(bytes_BTQ, axis=2, bitorder="little", count=count)
         if self.lane_N is not None:
             bits_BTN = bits_BTN[:, :, self.lane_N]
-        return torch.from_numpy(bits_BTN).transpose(0, 1).float().unflatten(2, self.shape)
+        spikes_TBN: Tensor = torch.from_numpy(bits_BTN).transpose(0, 1).float().unflatten(2, self.shape)
+        return spikes_TBN
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,13 @@ class LayerActivity:
         if isinstance(self.spikes, SpikeWords):
             words_BTP = self.spikes.words_BTP.copy()
             words_BTP[:, int(step) + 1 :] = 0
-            cut = SpikeWords(words_BTP, self.spikes.shape, self.spikes.lane_N)
-            counts_BN = cut.to_dense().flatten(2).sum(0).int()
+            cut: Tensor | SpikeWords = SpikeWords(words_BTP, self.spikes.shape, self.spikes.lane_N)
+            cut_TBN = cut.to_dense()
         else:
             spikes_TBN = self.dense_spikes()
             steps_T = torch.arange(len(spikes_TBN), device=spikes_TBN.device)
-            cut = spikes_TBN * (steps_T <= step).view(-1, *[1] * (spikes_TBN.dim() - 1))
-            counts_BN = cut.flatten(2).sum(0).int()
+            cut = cut_TBN = spikes_TBN * (steps_T <= step).view(-1, *[1] * (spikes_TBN.dim() - 1))
+        counts_BN = cut_TBN.flatten(2).sum(0).int()
         steps_T1 = torch.arange(len(self.totals_TB), device=self.totals_TB.device)[:, None]
         return LayerActivity(counts_BN, self.totals_TB * (steps_T1 <= step), cut)
 

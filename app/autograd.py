@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+
+class Function(torch.autograd.Function):
+    """An autograd function of this project; PyTorch leaves ``apply`` without types."""
+
+    if TYPE_CHECKING:
+
+        @classmethod
+        def apply(cls, *args: Any) -> Any:
+            """Run ``forward``, and remember how to go back."""
 
 
 def first_derivative_only(backward: Callable[..., Any]) -> Callable[..., Any]:

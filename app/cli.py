@@ -53,7 +53,8 @@ def main(argv: list[str]) -> int | None:
         return 0
     if argv[0] not in COMMANDS:
         raise UserError(f"antlr-snn has no command {argv[0]!r}; choose {', '.join(COMMANDS)}")
-    return import_module(f".{COMMANDS[argv[0]][0]}", __package__).main(argv[1:])
+    status: int | None = import_module(f".{COMMANDS[argv[0]][0]}", __package__).main(argv[1:])
+    return status
 
 
 def entry() -> None:

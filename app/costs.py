@@ -81,7 +81,9 @@ def measured(trained: Trained) -> tuple[dict[str, dict[str, Any]], bool]:
         ("whole_window", "", "spikes_per_sample"),
         ("until_decision", "decision_", "decision_spikes"),
     ):
-        of = {key: values[f"test/{prefix}{key}"] for _, key, _ in MEASURED if f"test/{prefix}{key}" in values}
+        of: dict[str, Any] = {
+            key: values[f"test/{prefix}{key}"] for _, key, _ in MEASURED if f"test/{prefix}{key}" in values
+        }
         of["network_synaptic_operations"] = of["synaptic_operations"] - of["input_synaptic_operations"]
         of |= {"spikes": values[f"test/{spikes}"], "steps": of["neuron_updates"] / static.neurons}
         of |= {"layers": _by_layer(values, prefix)}
@@ -108,7 +110,7 @@ def _table(trained: Trained, found: dict[str, dict[str, Any]]) -> str:
     whole, until, about = found["whole_window"], found["until_decision"], found["network"]
     config, energy = trained.config, found["assumptions"]
     lines = [
-        f"{config.task}, {config.rule} rule, test split, {'-'.join(config.network)}; means per sample",
+        f"{config.task}, {config.rule} rule, test split, {'-'.join(config.layers)}; means per sample",
         f"  {'':36}{'whole window':>16}{'until decision':>18}",
     ]
     lines += [f"  {row:36}{whole[key]:>16{how}}{until[key]:>18{how}}" for row, key, how in MEASURED]

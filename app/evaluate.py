@@ -37,13 +37,13 @@ def main(argv: list[str]) -> int:
     trained = load_trained(Path(str(arguments["ckpt"])), overrides)
     config = trained.config
     if "out" in arguments:
-        make_folder(Path(config.out))
+        make_folder(config.folder)
     print(f"{config.task}: {trained.path} ({config.rule} rule, after {trained.epochs} epochs), reading the test split")
     values, is_first = trained.test(stop)
     if is_first:
         print(metrics_table(values))
         if "out" in arguments:
-            with replacing(Path(config.out) / "evaluation.json") as file:
+            with replacing(config.folder / "evaluation.json") as file:
                 file.write(json.dumps(values, indent=2) + "\n")
     return 0
 

@@ -6,9 +6,10 @@ M pre-synaptic neurons, E events. Time is always counted in steps, from 0.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -105,17 +106,19 @@ class SpikeEvents:
         """Where the events are stored."""
         return self.steps_E.device
 
-    def to(self, *args, **kwargs) -> SpikeEvents:
+    def to(self, *args: Any, **kwargs: Any) -> SpikeEvents:
         """The same events on another device (Lightning moves batches through this); pinned ones without waiting."""
         if len(args) < 3:
             kwargs.setdefault("non_blocking", self.steps_E.is_pinned())
-        moved = (t.to(*args, **kwargs) for t in (self.steps_E, self.neurons_E, self.offsets_B1))
-        return SpikeEvents(*moved, self.time_steps, self.shape)
+        return self._each(lambda values: values.to(*args, **kwargs))
 
     def pin_memory(self) -> SpikeEvents:
         """The same events in page-locked memory, from which a GPU fetches them by itself."""
-        pinned = (t.pin_memory() for t in (self.steps_E, self.neurons_E, self.offsets_B1))
-        return SpikeEvents(*pinned, self.time_steps, self.shape)
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> SpikeEvents:
+        steps_E, neurons_E, offsets_B1 = map(change, (self.steps_E, self.neurons_E, self.offsets_B1))
+        return SpikeEvents(steps_E, neurons_E, offsets_B1, self.time_steps, self.shape)
 
     def samples_E(self) -> Tensor:
         """int64, the sample that each event belongs to."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,6 +44,11 @@ LONGEST_S = 1e3
 CONSTANTS = ("tau_mem_s", "tau_syn_s", "threshold")
 LAYERS = ("hidden", "output")
 
+Arrays = dict[str, NDArray[Any]]
+"""Times and weights in float64, numbers of neurons as integers, by name."""
+Pair = tuple[NDArray[np.float64], NDArray[np.float64]]
+"""An array for each of the two layers."""
+
 
 @dataclass(frozen=True)
 class ExactCase:
@@ -59,9 +64,9 @@ class ExactCase:
     tau_mem_s: float
     tau_syn_s: float
     threshold: float
-    arrays: dict[str, NDArray]
+    arrays: Arrays
 
-    def trains(self, layer: str) -> list[NDArray]:
+    def trains(self, layer: str) -> list[NDArray[np.float64]]:
         """The spike times of every neuron of a layer, in seconds."""
         times, neurons = self.arrays[f"{layer}_times_s"], self.arrays[f"{layer}_neurons"]
         size = self.arrays["weight1_MN" if layer == "hidden" else "weight2_MN"].shape[1]
@@ -70,7 +75,7 @@ class ExactCase:
     @property
     def end_s(self) -> float:
         """The end of the window."""
-        last = max(self.arrays[f"{layer}_times_s"].max(initial=0.0) for layer in ("input", *LAYERS))
+        last = max(float(self.arrays[f"{layer}_times_s"].max(initial=0.0)) for layer in ("input", *LAYERS))
         return last + MARGIN * self.tau_syn_s
 
     def neuron(self, step_s: float, reset: Any = "potential") -> Neuron:
@@ -105,7 +110,7 @@ class Run(NamedTuple):
     trains: tuple[Spikes, Spikes]
     same: bool
     time_error_s: float
-    output_error_E: NDArray
+    output_error_E: NDArray[np.float64]
 
 
 class Row(NamedTuple):
@@ -146,13 +151,12 @@ def read_exact(path: Path) -> ExactCase:
             raise UserError(f"{path}: {layer}_times_s must be sorted")
     if arrays["output_error_per_s"].shape != arrays["output_times_s"].shape or not len(arrays["output_times_s"]):
         raise UserError(f"{path}: output_error_per_s must have one number for each output spike, and there must be any")
-    constants = [float(arrays.pop(key)) for key in CONSTANTS]
-    return ExactCase(
-        path, *constants, {key: a.astype(np.float64) if a.dtype.kind == "f" else a for key, a in arrays.items()}
-    )
+    constants = {key: float(arrays.pop(key)) for key in CONSTANTS}
+    wide = {key: a.astype(np.float64) if a.dtype.kind == "f" else a for key, a in arrays.items()}
+    return ExactCase(path, arrays=wide, **constants)
 
 
-def _sizes(path: Path, arrays: dict[str, NDArray]) -> tuple[int, int, int]:
+def _sizes(path: Path, arrays: Arrays) -> tuple[int, int, int]:
     first, second = arrays["weight1_MN"].shape, arrays["weight2_MN"].shape
     if len(first) != 2 or len(second) != 2 or first[1] != second[0]:
         raise UserError(f"{path}: weight1_MN {first} and weight2_MN {second} must be two layers, one behind the other")
@@ -169,7 +173,7 @@ def in_steps(case: ExactCase, step_s: float, cuts: Cuts | None = None, reset: An
     """Run a file's network in steps of ``step_s`` seconds."""
     neuron, steps = case.neuron(step_s, reset), math.ceil(case.end_s / step_s)
     heard = Spikes(np.floor(case.arrays["input_times_s"] / step_s + 0.5).astype(int), case.arrays["input_neurons"])
-    layers = tuple(Layer(case.arrays[f"weight{k}_MN"], neuron, steps) for k in (1, 2))
+    layers = (Layer(case.arrays["weight1_MN"], neuron, steps), Layer(case.arrays["weight2_MN"], neuron, steps))
     trains, same, squares, error = [], True, [], np.empty(0)
     for name, layer in zip(LAYERS, layers, strict=True):
         heard = layer.run(heard)
@@ -188,7 +192,7 @@ def in_steps(case: ExactCase, step_s: float, cuts: Cuts | None = None, reset: An
                 given = case.arrays["output_error_per_s"][case.arrays["output_neurons"] == n]
                 error[own[:both]] = given[:both] * step_s
     rms = math.sqrt(sum(squares) / len(squares)) if squares else math.nan
-    return Run(layers, (trains[0], trains[1]), same, rms, error)  # type: ignore[arg-type]
+    return Run(layers, (trains[0], trains[1]), same, rms, error)
 
 
 def find_cuts(case: ExactCase, step_s: float) -> Cuts | None:
@@ -213,14 +217,14 @@ def find_cuts(case: ExactCase, step_s: float) -> Cuts | None:
     return cuts
 
 
-def gradients(run: Run, rule: Rule) -> tuple[NDArray, NDArray]:
+def gradients(run: Run, rule: Rule) -> Pair:
     """dL/dW of both layers by a rule that acts at spikes alone."""
     above = run.layers[1].differentiate(rule, run.trains[1], run.output_error_E)
     below = run.layers[0].differentiate(rule, run.trains[0], above.times_E)
     return below.weight_MN, above.weight_MN
 
 
-def gradients_of_engine(case: ExactCase, run: Run, rule: Rule) -> tuple[NDArray, NDArray]:
+def gradients_of_engine(case: ExactCase, run: Run, rule: Rule) -> Pair:
     """The same by the plain engine, for any rule."""
     first, second = run.layers
     sizes = (*first.weight_MN.shape, second.weight_MN.shape[1])
@@ -241,8 +245,10 @@ def gradients_of_engine(case: ExactCase, run: Run, rule: Rule) -> tuple[NDArray,
     error = torch.zeros(second.steps, 1, sizes[2], dtype=torch.float64)
     error[run.trains[1].steps_E, 0, run.trains[1].neurons_E] = torch.from_numpy(run.output_error_E)
     (network(spikes).times_TBN * error).sum().backward()
-    found = [module.weight.grad.numpy().T for module in network.spiking]  # type: ignore[union-attr]
-    return found[0], found[1]
+    below, above = (layer.weight.grad for layer in network.spiking)
+    assert below is not None
+    assert above is not None
+    return below.numpy().T, above.numpy().T
 
 
 # --- the table --------------------------------------------------------------------------------------------------------
@@ -260,8 +266,7 @@ def _is_compared(rule: Rule) -> bool:
 
 
 def _without_limit(rule: Rule) -> Rule:
-    known = {item.name for item in fields(rule)}  # type: ignore[arg-type]
-    return replace(rule, min_slope=1e-30) if "min_slope" in known else rule  # type: ignore[type-var]
+    return replace(rule, min_slope=1e-30) if "min_slope" in rule.settings() else rule  # type: ignore[type-var]
 
 
 def step_sizes(case: ExactCase) -> list[float]:
@@ -340,7 +345,7 @@ def engine_difference(case: ExactCase) -> float:
     return _difference(gradients(run, rule), gradients_of_engine(case, run, rule))
 
 
-def _difference(found: tuple[NDArray, NDArray], expected: tuple[NDArray, NDArray]) -> float:
+def _difference(found: Pair, expected: Pair) -> float:
     pairs = zip(found, expected, strict=True)
     return max(relative_error(torch.from_numpy(f.copy()), torch.from_numpy(e.copy())) for f, e in pairs)
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
+from typing import cast
 
 from .arguments import read_arguments, wants_help
 from .errors import UserError, run_command
-from .exchange import DT_S, nir_package, to_nir
+from .exchange import DT_S, Discretisation, nir_package, to_nir
 from .files import replacing
 from .training.trained import load_trained
 
@@ -44,8 +45,8 @@ def main(argv: list[str]) -> int:
         raise UserError(f"dt_s={dt_s} must be a number of seconds, such as 1e-4") from None
     trained = load_trained(values["ckpt"])
     network = trained.module.network
-    way = values.get("discretisation", "euler")
-    graph = to_nir(network, step_s, way, allow == "true")  # type: ignore[arg-type]
+    way = cast(Discretisation, values.get("discretisation", "euler"))
+    graph = to_nir(network, step_s, way, allow == "true")
     content = BytesIO()
     nir.write(content, graph)
     with replacing(path, "wb") as file:

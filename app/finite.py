@@ -84,7 +84,8 @@ class Watch:
         norms = [torch.linalg.vector_norm(g, dtype=torch.float64) for g in gradients if g is not None]
         if len(norms) == len(gradients):
             self.notice(step, norms, 1)
-        return torch.linalg.vector_norm(torch.stack(norms))
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(norms))
+        return norm
 
     def read(self) -> tuple[Trouble, int] | None:
         """What was noticed first, and in which step; waits for the device."""

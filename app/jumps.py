@@ -23,8 +23,8 @@ from .rules.rule import Rule
 class Spikes(NamedTuple):
     """The spikes of one layer, sorted by step and then by neuron."""
 
-    steps_E: NDArray
-    neurons_E: NDArray
+    steps_E: NDArray[np.int64]
+    neurons_E: NDArray[np.int64]
 
 
 class LayerGradients(NamedTuple):
@@ -35,8 +35,8 @@ class LayerGradients(NamedTuple):
         times_E: dL/dt̂ of every spike that came in, per step.
     """
 
-    weight_MN: NDArray
-    times_E: NDArray
+    weight_MN: NDArray[np.float64]
+    times_E: NDArray[np.float64]
 
 
 class _Fired(NamedTuple):
@@ -57,7 +57,7 @@ class Layer:
         steps: T.
     """
 
-    def __init__(self, weight_MN: NDArray, neuron: Neuron, steps: int) -> None:
+    def __init__(self, weight_MN: NDArray[np.float64], neuron: Neuron, steps: int) -> None:
         self.weight_MN, self.neuron, self.steps = weight_MN, neuron, steps
         self.heard = Spikes(np.empty(0, int), np.empty(0, int))
         self._fired: list[list[_Fired]] = []
@@ -69,7 +69,7 @@ class Layer:
         spikes = sorted((fired.step, n) for n, own in enumerate(self._fired) for fired in own)
         return Spikes(np.array([t for t, _ in spikes], int), np.array([n for _, n in spikes], int))
 
-    def differentiate(self, rule: Rule, spikes: Spikes, times_E: NDArray) -> LayerGradients:
+    def differentiate(self, rule: Rule, spikes: Spikes, times_E: NDArray[np.float64]) -> LayerGradients:
         """The gradients for the errors dL/dt̂ of this layer's spikes, per step.
 
         Args:

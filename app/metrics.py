@@ -120,7 +120,8 @@ class SpikeMetrics(Metric):
 
     def _correct_C(self, readout: str) -> Tensor:
         """The samples of each class that a readout gets right."""
-        return getattr(self, f"correct_{readout}_C")
+        correct_C: Tensor = getattr(self, f"correct_{readout}_C")
+        return correct_C
 
     def remember(self, output: NetworkOutput, label_B: Tensor, loss: Tensor) -> None:
         """Add a training batch soon: many at once take much less time than one by one.
@@ -155,7 +156,7 @@ class SpikeMetrics(Metric):
     def sums(self) -> dict[str, Tensor]:
         """A copy of what this process has summed up so far."""
         self.catch_up()
-        return {name: value.detach().cpu().clone() for name, value in self.metric_state.items()}
+        return {name: value.detach().cpu().clone() for name, value in self._states().items()}
 
     def add_sums(self, sums: dict[str, Tensor]) -> None:
         """Add the sums of samples that were seen elsewhere or earlier.
@@ -163,11 +164,14 @@ class SpikeMetrics(Metric):
         Raises:
             ValueError: they are those of another network.
         """
-        own = self.metric_state
+        own = self._states()
         if {name: value.shape for name, value in sums.items()} != {name: value.shape for name, value in own.items()}:
             raise ValueError("the running metrics are those of another network")
         self.merge_state({name: value.to(self.device) for name, value in sums.items()})
         self._update_count += 1  # torchmetrics warns of computing what was never updated
+
+    def _states(self) -> dict[str, Tensor]:
+        return {name: value for name, value in self.metric_state.items() if isinstance(value, Tensor)}  # none is a list
 
     def compute(self) -> dict[str, Tensor]:
         """All metrics, see the class; empty when no sample was seen."""
@@ -211,6 +215,7 @@ def joined(outputs: Sequence[NetworkOutput]) -> NetworkOutput:
         LayerActivity(torch.cat([a.counts_BN for a in batches]), torch.cat([a.totals_TB for a in batches], 1), None)
         for batches in zip(*(output.layers for output in outputs), strict=True)
     ]
-    spikes_TBN, times_TBN = (torch.cat([output[channel] for output in outputs], 1) for channel in (0, 1))
+    spikes_TBN = torch.cat([output.spikes_TBN for output in outputs], 1)
+    times_TBN = torch.cat([output.times_TBN for output in outputs], 1)
     windows = [output.window_B for output in outputs if output.window_B is not None]
     return NetworkOutput(spikes_TBN, times_TBN, layers, None, torch.cat(windows) if windows else None)

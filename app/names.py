@@ -40,7 +40,7 @@ def share_names() -> None:
     for name in NAMES:
         known = any(isinstance(finder, _OtherName) for finder in sys.meta_path)
         if name != RUNNING and name not in sys.modules and not known and not _is_foreign(name):
-            sys.meta_path.insert(0, _OtherName(name))  # type: ignore[arg-type]
+            sys.meta_path.insert(0, _OtherName(name))
 
 
 def _is_foreign(name: str) -> bool:

@@ -176,21 +176,21 @@ class Network(nn.Module):
         if isinstance(spikes, SpikeEvents):
             parameter = next(self.parameters())
             spikes = spikes.to(parameter.device).to_dense(parameter.dtype)
-        channels, found = (spikes, spikes), []
+        channels: tuple[Tensor, Tensor] = (spikes, spikes)
+        found: list[States] = []
         for layer in self.layers:
             if isinstance(layer, SpikingLayer):
-                found.append(layer.states(channels[0], self.neuron))
+                known = layer.states(channels[0], self.neuron)
+                assert known.current_TBN is not None
+                found.append(States(known.potential_TBN, known.current_TBN, known.spikes_TBN))
                 channels = (found[-1].spikes_TBN, found[-1].spikes_TBN)
             else:
                 channels = layer(channels)
-        known = range(1, len(found) + 1)
-        for number in layers or known:
-            if number not in known:
+        numbers = range(1, len(found) + 1)
+        for number in layers or numbers:
+            if number not in numbers:
                 raise ValueError(f"layers={list(layers or [])}: there are spiking layers 1 to {len(found)}")
-        return [
-            States(found[k - 1].potential_TBN, found[k - 1].current_TBN, found[k - 1].spikes_TBN)  # type: ignore[arg-type]
-            for k in layers or known
-        ]
+        return [found[k - 1] for k in layers or numbers]
 
     def _fitting(self, spikes: SpikeEvents | Tensor) -> SpikeEvents | Tensor:
         """The input in the shape and type that engines take; what does not fit is refused."""

@@ -93,7 +93,8 @@ class Connection(NamedTuple):
 def connections(network: Network) -> Iterator[Connection]:
     """The synapses of all spiking layers, first to last."""
     parameter = next(network.parameters())
-    below, between = parameter.new_zeros(1, 1, *network.input_shape), []
+    below = parameter.new_zeros(1, 1, *network.input_shape)
+    between: list[nn.Module] = []
     for module in network.layers:
         if isinstance(module, SpikingLayer):
             connection = Connection(module, between, ())

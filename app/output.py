@@ -11,7 +11,10 @@ import os
 import select
 import sys
 import unicodedata
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 LIKENESS = "likeness"
 """Name of the error handler for characters that an encoding lacks."""
@@ -50,7 +53,7 @@ class _Lasting(io.FileIO):
         self.loss: OSError | None = None
         self.is_said = False
 
-    def write(self, data: bytes) -> int:  # type: ignore[override]
+    def write(self, data: ReadableBuffer, /) -> int:
         """Write, or from the first failure on drop what comes; that is said when there is more to drop."""
         if self.loss is None:
             try:
@@ -61,9 +64,9 @@ class _Lasting(io.FileIO):
         elif not self.is_said and bytes(data).strip():
             self.is_said = True
             print(f"warning: {self.told()}; what is printed there is dropped from here on", file=sys.stderr, flush=True)
-        return len(data)
+        return memoryview(data).nbytes
 
-    def _write(self, data: bytes) -> int:
+    def _write(self, data: ReadableBuffer) -> int:
         while (written := super().write(data)) is None:  # a pipe that does not block, and is full
             select.select([], [self], [])
         return written
@@ -118,10 +121,11 @@ def _lasting(before: TextIO | None, handle: int) -> TextIO:
     raw = _Lasting(handle)
     if before is None:  # it was closed when Python started
         return io.TextIOWrapper(io.BufferedWriter(raw), "utf-8", LIKENESS)
+    assert isinstance(before, io.TextIOWrapper)  # as Python opens its standard streams
     before.flush()
     unbuffered = before.write_through
     return io.TextIOWrapper(
-        raw if unbuffered else io.BufferedWriter(raw),  # type: ignore[arg-type]
+        raw if unbuffered else io.BufferedWriter(raw),
         before.encoding,
         LIKENESS,
         line_buffering=before.line_buffering,

@@ -84,7 +84,7 @@ def matching(
         title: of the figure.
     """
     figure = Figure(figsize=(9, 6.2), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.1, 1])
+    top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.1, 1])[:, 0]
     ax = top.subplots()
     for rule, points in curves.items():
         epochs, means, stds = (list(values) for values in zip(*points, strict=True))

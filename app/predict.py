@@ -107,8 +107,9 @@ def _image(path: Path, shape: tuple[int, ...], invert: bool) -> np.ndarray:
     if len(shape) != 3 or shape[0] != 1:
         raise UserError("this task does not code images; give recordings (.bin) or an .npz file with spikes")
     try:
-        with Image.open(path) as image:
-            image.load()
+        with Image.open(path) as opened:
+            opened.load()
+            image: Image.Image = opened
             if image.mode.startswith(("I", "F")):
                 values = np.asarray(image, np.float64)
                 image = Image.fromarray(np.rint(values / max(values.max(), 65535) * 255).astype(np.uint8))

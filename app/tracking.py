@@ -62,6 +62,7 @@ class RunLogger(WandbLogger):
         self._experiment = experiment = wandb.init(**self._wandb_init)
         experiment.define_metric("trainer/global_step")
         experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        assert self.save_dir is not None  # the run's folder
         for link in Path(self.save_dir, "wandb").glob("*/logs/debug-core.log"):
             link.unlink(missing_ok=True)  # it points into the user's home
         for step, row in self.rows():
@@ -143,7 +144,7 @@ def run_logger(
         out: the run's folder; the id in ``out/wandb_id`` makes a resumed run go on as the same W&B run.
         rows: gives the rows of ``metrics.csv``: what the run has logged before it was resumed, and since.
     """
-    if config.tracking.mode == "disabled" or rank_zero_only.rank != 0:
+    if config.tracking.mode == "disabled" or rank_zero_only.rank != 0:  # type: ignore[attr-defined]  # a function
         return None
     mode = config.tracking.mode
     if mode == "online" and not _logged_in():
@@ -178,7 +179,7 @@ def _kill_service() -> None:
     import wandb
 
     with suppress(Exception):  # another version of wandb may keep its process elsewhere
-        connection = wandb.setup()._connection
+        connection: Any = wandb.setup()._connection
         connection._proc._process.kill()
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,10 @@ CONSTANTS = (
     "ste_alpha",
     "ste_beta",
     "softmax_beta",
+    *("lambda_nospike", "no_spike_penalty", "kappa_exp", "kappa_extend", "grad_clip"),
 )
 TOLERANCE = 1e-5
 KEYS, FLAGS = ("tolerance",), ("exact",)
-CONSTANTS += ("lambda_nospike", "no_spike_penalty", "kappa_exp", "kappa_extend", "grad_clip")
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Case:
     def rule(self) -> Rule:
         """The learning rule that the file was computed with."""
         surrogate = Exponential(self.meta["ste_alpha"], self.meta["ste_beta"])
-        rules = {
+        rules: dict[str, Callable[[], Rule]] = {
             "Activation": lambda: activation(surrogate),
             "Activation-RNN": lambda: activation(surrogate, "rnn"),
             "Activation-SLAYER": lambda: activation(surrogate, "slayer"),
@@ -151,12 +151,16 @@ def _check(case: Case) -> None:
         network = _network(case, "layerwise")
     batch_time = (meta["B"], meta["T"])
     outputs = (network.spiking[-1].shape[0],)
-    shapes = {"input": (*batch_time, *network.input_shape), "loss": (), "label": (meta["B"],)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "input": (*batch_time, *network.input_shape),
+        "loss": (),
+        "label": (meta["B"],),
+    }
     shapes |= {"dL_dS_out": (*batch_time, *outputs), "dL_dt_out": (*batch_time, *outputs)}
-    shapes |= {
-        "count": {"target_count": (meta["B"], *outputs)},
-        "train": {"target_spikes": (*batch_time, *outputs)},
-    }.get(meta["loss"], {})
+    if meta["loss"] == "count":
+        shapes["target_count"] = (meta["B"], *outputs)
+    if meta["loss"] == "train":
+        shapes["target_spikes"] = (*batch_time, *outputs)
     for k, layer in enumerate(network.spiking, 1):
         parameters = {"weight": tuple(layer.weight.shape), "bias": tuple(layer.bias.shape)}
         shapes |= {f"layer{k}.{key}": shape for key, shape in parameters.items()}

@@ -6,7 +6,7 @@ python train.py plugins=[examples/my_neuron.py] neuron.model=time_constants neur
 import math
 from dataclasses import dataclass
 
-from app.neuron.lif import Neuron
+from app.neuron.lif import Neuron, Reset
 from app.neuron.models import NEURONS, NeuronModel
 from app.settings import setting
 
@@ -20,7 +20,7 @@ class TimeConstants(NeuronModel):
     synapse_ms: float = setting(5.0, "time constant of the synaptic current", gt=0)
     step_ms: float = setting(1.0, "how long a time step is", gt=0)
 
-    def neuron(self, time_steps, threshold, max_spikes, reset) -> Neuron:
+    def neuron(self, time_steps: int, threshold: float, max_spikes: int | None, reset: Reset) -> Neuron:
         """The constants of the equations."""
         alpha_v, alpha_i = (math.exp(-self.step_ms / tau_ms) for tau_ms in (self.membrane_ms, self.synapse_ms))
         return Neuron.auto(alpha_v, alpha_i, time_steps, threshold, max_spikes, reset)

@@ -4,6 +4,7 @@ python -m examples.nmnist data.root=NMNIST [key=value …]
 """
 
 import app
+from app.data.tasks.nmnist import NMNIST
 from app.train import main as train
 from examples.settings import settings
 
@@ -11,5 +12,7 @@ OUT = "runs/examples/nmnist"
 train(settings("config=nmnist_antlr", "trainer.max_epochs=1", f"out={OUT}"))
 
 model = app.load(OUT)
-recording = next(model.trained.data.task.folder.rglob("Test/*/*.bin"))
+task = model.trained.data.task
+assert isinstance(task, NMNIST)
+recording = next(task.folder.rglob("Test/*/*.bin"))
 print(f"{recording}: {model.predict(model.coding.recordings([recording]))[0]}")

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 import app
+from app.data.tasks.yinyang import YinYang
 from app.train import main as train
 from examples.settings import settings
 
@@ -15,6 +16,7 @@ train(settings("config=yinyang_antlr", "trainer.max_epochs=10", f"out={OUT}"))
 
 model = app.load(OUT)
 task = model.coding.task
+assert isinstance(task, YinYang)
 x, y = np.meshgrid(np.linspace(0, 1, 60), np.linspace(1, 0, 60))
 value_S4 = np.stack([x, y, 1 - x, 1 - y], axis=-1).reshape(-1, 4)
 step_S4 = np.rint(task.first_step + (task.last_step - task.first_step) * value_S4)

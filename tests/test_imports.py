@@ -34,6 +34,7 @@ LAYERS = [
     {"app.engines"},
     {"app.network"},
     {"app.exact", "app.exchange", "app.metrics", "app.finite", "app.operations", "app.portraits"},
+    {"app.running"},
     {"app.landscape.callback", "app.resume"},
     {"app.callbacks"},
     {"app.config"},

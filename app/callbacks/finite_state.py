@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import RunStopped
 from ..finite import state_trouble
+from ..running import data_of, logs_this_step, module_of
 
 
 class FiniteState(L.Callback):
@@ -16,7 +17,7 @@ class FiniteState(L.Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Check now and then."""
-        if trainer.global_step % trainer.log_every_n_steps == 0:
+        if logs_this_step(trainer):
             self._check(trainer, pl_module)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
@@ -24,7 +25,8 @@ class FiniteState(L.Callback):
         self._check(trainer, pl_module)
 
     def _check(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        pl_module.stop_if_not_finite()
+        module = module_of(pl_module)
+        module.stop_if_not_finite()
         moments = (
             value
             for optimizer in trainer.optimizers
@@ -32,5 +34,5 @@ class FiniteState(L.Callback):
             for value in state.values()
             if isinstance(value, Tensor)
         )
-        if trouble := state_trouble(pl_module.network, moments, trainer.datamodule.time_steps):
+        if trouble := state_trouble(module.network, moments, data_of(trainer).time_steps):
             raise RunStopped(trouble.sentence(trainer.current_epoch, trainer.global_step))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import lightning as L
 
 from ..notice import warn
+from ..running import module_of
 
 FLOODED = 0.5
 """A layer floods when more than this share of its (sample, neuron) pairs is saturated."""
@@ -18,8 +19,9 @@ class LayerHealth(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Look at the epoch's training metrics, which the module logs and forgets only afterwards."""
-        pl_module.train_metrics.catch_up()
-        found = diagnose({name: float(value) for name, value in pl_module.train_metrics.compute().items()})
+        metrics = module_of(pl_module).train_metrics
+        metrics.catch_up()
+        found = diagnose({name: float(value) for name, value in metrics.compute().items()})
         for problem, remedy in found.items():
             if problem not in self.ill:
                 warn(f"in epoch {trainer.current_epoch} {problem}: {remedy}")

@@ -11,6 +11,7 @@ from ..pictures import save, show
 from ..portraits import NothingToDraw, View, drawn
 from ..resume.metrics_file import MetricsFile
 from ..run_files import PICTURES
+from ..running import data_of, module_of
 
 
 class Portraits(L.Callback):
@@ -28,10 +29,11 @@ class Portraits(L.Callback):
         """Draw, store and hand to W&B; what a task does not have is left out."""
         logged = [row for logger in trainer.loggers if isinstance(logger, MetricsFile) for _, row in logger.rows()]
         rows = [{name: float(value) for name, value in row.items()} for row in logged]
-        data, has_labels = trainer.datamodule, bool(pl_module.test_metrics.classes)
-        readout = pl_module.config.get("readout") if has_labels else None
+        data, module = data_of(trainer), module_of(pl_module)
+        readout = module.config.get("readout") if module.test_metrics.classes else None
+        assert data.val_set is not None  # it was validated on
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name, figure in drawn(View(pl_module.network, data.val_set, readout, tuple(data.input_shape), rows)):
+        for name, figure in drawn(View(module.network, data.val_set, readout, tuple(data.input_shape), rows)):
             if not isinstance(figure, NothingToDraw):
                 save(figure, self.folder / f"{name}.png")
                 show(trainer.loggers, f"pictures/{name}", self.folder / f"{name}.png")

@@ -11,6 +11,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from ..pictures import raster, save, show, spike_panels
 from ..readout import first_spike_steps
 from ..run_files import RASTER
+from ..running import data_of
 
 
 class SpikeRaster(L.Callback):
@@ -28,7 +29,7 @@ class SpikeRaster(L.Callback):
     @rank_zero_only
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Run the sample through the network and draw it."""
-        batch = trainer.datamodule.first_validation_samples(1, pl_module.device)
+        batch = data_of(trainer).first_validation_samples(1, pl_module.device)
         with torch.no_grad():
             output = pl_module(batch)
         panels = spike_panels(batch.events, output)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import reduce
 from typing import Any
 
 import lightning as L
@@ -23,12 +25,13 @@ class SpikeCounts(L.Callback):
         self.decision: list[torch.Tensor] = []
 
     def on_validation_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: NetworkOutput, batch: Batch, *_: Any
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Batch, *_: Any
     ) -> None:
         """Count the spikes of every sample."""
-        step_B = decision_steps(outputs.spikes_TBN)
-        self.total.append(sum(activity.totals_TB.sum(0) for activity in outputs.layers))
-        self.decision.append(sum(activity.count_until(step_B) for activity in outputs.layers))
+        output: NetworkOutput = outputs
+        step_B = decision_steps(output.spikes_TBN)
+        self.total.append(_sum(activity.totals_TB.sum(0) for activity in output.layers))
+        self.decision.append(_sum(activity.count_until(step_B) for activity in output.layers))
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Log the quantiles over the samples of all processes."""
@@ -39,6 +42,10 @@ class SpikeCounts(L.Callback):
                     quantile = values.quantile(q)
                     pl_module.log(f"val/{name}_p{round(100 * q)}", quantile, batch_size=1, sync_dist=False)
             counts.clear()
+
+
+def _sum(counts: Iterable[torch.Tensor]) -> torch.Tensor:
+    return reduce(torch.add, counts)
 
 
 def _of_all_processes(counts_S: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from ..data.sampler import TrainingBatches
 from ..events import SpikeEvents
 from ..network import Network
+from ..running import data_of, module_of
 
 HALVINGS = 20
 REACH = 4.0
@@ -28,10 +29,11 @@ class TargetRate(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Every process does the same."""
-        data = trainer.datamodule
+        data = data_of(trainer)
+        assert data.train_set is not None  # Lightning sets data up before it fits
         order = TrainingBatches(len(data.train_set), self.samples, data.seed).order()
         batch = data.train_set.__getitems__(order[: self.samples])
-        fit_biases(pl_module.network, batch.events.to(pl_module.device), self.share)
+        fit_biases(module_of(pl_module).network, batch.events.to(pl_module.device), self.share)
 
 
 @torch.no_grad()
@@ -65,4 +67,5 @@ def fit_biases(network: Network, events: SpikeEvents, share: float) -> None:
 def firing_share(network: Network, events: SpikeEvents, depth: int) -> Tensor:
     """The share of samples, and of places in a convolution, where the neurons of each bias of a layer fire."""
     fired_BN = (network(events).layers[depth].counts_BN > 0).double()
-    return fired_BN.view(len(fired_BN), len(network.spiking[depth].bias), -1).mean((0, 2))
+    share: Tensor = fired_BN.view(len(fired_BN), len(network.spiking[depth].bias), -1).mean((0, 2))
+    return share

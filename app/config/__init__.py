@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import GrammarParseError, OmegaConfBaseException
@@ -210,7 +210,7 @@ def _build(layers: Sequence[Layer], strict: Sequence[Layer]) -> Config:
     for name in CHOICES:
         tree[name] = getattr(chosen, name)
     try:
-        config: Config = OmegaConf.to_object(tree)  # type: ignore[assignment]
+        config = cast(Config, OmegaConf.to_object(tree))
     except (OmegaConfBaseException, RecursionError) as error:
         raise _unresolved(error) from None
     for layer in strict:
@@ -232,7 +232,7 @@ def _unresolved(error: Exception) -> UserError:
 
 
 def _tree(layers: Sequence[Layer]) -> DictConfig:
-    tree = OmegaConf.structured(config_type())
+    tree: DictConfig = OmegaConf.structured(config_type())
     for source, values in layers:
         for name, value in values.items():
             _put(tree, name, value, source)
@@ -274,7 +274,7 @@ def _is_plain(key: Key, value: Any) -> bool:
         return all(isinstance(item, str | int | float) and item != "???" for item in value)
     if bool in key.choices and isinstance(value, int) and value not in (0, 1):
         return False
-    return value != "???"
+    return bool(value != "???")
 
 
 def _list_hint(key: Key, value: Any) -> str:

@@ -11,7 +11,9 @@ from typing import Any
 
 from ..errors import UserError
 from ..layers.learned import check_learned
+from ..losses.loss import Loss
 from ..rules.layer_rule import LayerRule
+from ..rules.rule import Rule
 from ..settings import within
 from .components import SLOTS, chosen_names, make
 from .environment import agent_run
@@ -166,7 +168,7 @@ def _delay_problems(config: Config) -> Iterator[str]:
         )
 
 
-def learns(rule: Any, loss: Any) -> bool:
+def learns(rule: Rule, loss: Loss | type[Loss]) -> bool:
     """Whether a rule gets a gradient from a loss."""
     from_spikes = rule.learns_from_spikes and loss.has_activation_gradient
     return from_spikes or (rule.learns_from_times and loss.has_timing_gradient)

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 from ..settings import setting as key
 from .components import SLOTS, make
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -200,12 +203,32 @@ class Config:
     @property
     def has_labels(self) -> bool:
         """Whether the task is a classification."""
-        return SLOTS["task"].registry[self.task].has_labels
+        return bool(SLOTS["task"].registry[self.task].has_labels)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the run, once the configuration is complete (:func:`app.config.check.complete`)."""
+        return Path(_known(self.out))
+
+    @property
+    def layers(self) -> list[str]:
+        """The network's specification, once the configuration is complete."""
+        return _known(self.network)
+
+    @property
+    def steps(self) -> int:
+        """T, once the configuration is complete."""
+        return _known(self.time_steps)
 
     def component(self, key: str) -> Any:
         """The component that a key such as ``loss`` names, with its settings."""
         slot = SLOTS[key]
         return make(slot, value_of(self, key), value_of(self, slot.group) if slot.group else None)
+
+
+def _known(value: T | None) -> T:
+    assert value is not None  # nothing of a complete configuration is open
+    return value
 
 
 def value_of(config: Any, name: str) -> Any:

@@ -74,7 +74,7 @@ def help_text() -> str:
 
 def short_help() -> str:
     """What ``--help`` prints: the keys that one needs first, on one screen of 100 columns."""
-    rows = []
+    rows: list[str] = []
     for name in FIRST:
         key = keys()[name]
         is_choice = key.name in SLOTS

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -69,7 +69,8 @@ def _parse_value(name: str, text: str) -> Any:
     try:
         if key and key.is_texts:
             return yaml.load(text, yaml.BaseLoader)
-        return OmegaConf.to_container(OmegaConf.from_dotlist([f"x={text}"]))["x"]  # type: ignore[call-overload,index]
+        content: Any = OmegaConf.to_container(OmegaConf.from_dotlist([f"x={text}"]))
+        return content["x"]
     except (yaml.YAMLError, OmegaConfBaseException, ValueError, RecursionError):
         return text
 
@@ -96,7 +97,7 @@ def did_you_mean(close: Sequence[str]) -> str:
     return f", did you mean {' or '.join(map(repr, close))}?" if close else ""
 
 
-def _is(kind: Any, path: Path) -> bool:
+def _is(kind: Callable[[Path], bool], path: Path) -> bool:
     try:
         return kind(path)
     except (OSError, ValueError):

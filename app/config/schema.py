@@ -149,7 +149,7 @@ def _chosen_hints() -> dict[str, Any]:
     hints = {}
     for slot in SLOTS.values():
         if "." not in slot.key and get_type_hints(Config)[slot.key] != list[str]:
-            names: Any = Literal[slot.names]  # type: ignore[name-defined]
+            names: Any = Literal[slot.names]
             hints[slot.key] = names | None if NoneType in get_args(get_type_hints(Config)[slot.key]) else names
     return hints
 
@@ -163,7 +163,7 @@ def _group(name: str, common: type, owned: Mapping[str, Key]) -> type:
     """A group of keys: its common ones, then those of the components."""
     theirs = [k for k in owned.values() if k.name.startswith(f"{name}.")]
     extra = [
-        (one.name, Literal[SLOTS[f"{name}.{one.name}"].names], _default_field(common, one.name))  # type: ignore[misc]
+        (one.name, Literal[SLOTS[f"{name}.{one.name}"].names], _default_field(common, one.name))
         for one in fields(common)
         if f"{name}.{one.name}" in SLOTS
     ]
@@ -180,7 +180,7 @@ def _merged(settings: Iterable[Setting]) -> dict[str, Key]:
     common = {f"{group}.{k.name}": k for group, kind in COMMON.items() for k in _keys(kind, "")}
     merged: dict[str, Key] = {}
     for one in settings:
-        hint = Literal[one.hint.names] if isinstance(one.hint, Slot) else one.hint  # type: ignore[valid-type]
+        hint = Literal[one.hint.names] if isinstance(one.hint, Slot) else one.hint
         owners = () if one.is_standard else ((one.slot.key, one.component),)
         new = Key(one.key, hint, one.default, one.meaning, one.bounds, owners)
         known = merged.get(one.key) or common.get(one.key)

@@ -55,7 +55,8 @@ class Augmentation:
         rows_E = neurons_E // width
         y_E, x_E = rows_E - rows_E // height * height + down_E, neurons_E - rows_E * width + right_E
         inside_E = (y_E >= 0) & (y_E < height) & (x_E >= 0) & (x_E < width)
-        return (codes_E + (down_E * width + right_E))[inside_E]
+        moved_E: np.ndarray = (codes_E + (down_E * width + right_E))[inside_E]
+        return moved_E
 
     def _jitter(self, codes_E: np.ndarray, time_steps: int, rng: np.random.Generator) -> np.ndarray:
         j = self.time_jitter_steps
@@ -78,9 +79,10 @@ def _encode(events: SpikeEvents) -> np.ndarray:
 
 def _decode(codes_E: np.ndarray, events: SpikeEvents) -> SpikeEvents:
     """The events of a batch like ``events`` from their codes, which ascend from sample to sample."""
-    offsets_B1 = np.searchsorted(codes_E >> SAMPLE, np.arange(events.batch_size + 1))
-    arrays = ((codes_E >> STEP & MASK).astype(np.int32), (codes_E & MASK).astype(np.int32), offsets_B1)
-    return SpikeEvents(*map(torch.from_numpy, arrays), events.time_steps, events.shape)
+    steps_E, neurons_E = (codes_E >> STEP & MASK).astype(np.int32), (codes_E & MASK).astype(np.int32)
+    starts_B1 = np.searchsorted(codes_E >> SAMPLE, np.arange(events.batch_size + 1))
+    steps, neurons, offsets = map(torch.from_numpy, (steps_E, neurons_E, starts_B1))
+    return SpikeEvents(steps, neurons, offsets, events.time_steps, events.shape)
 
 
 class AugmentedDataset(Dataset[Batch]):

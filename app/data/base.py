@@ -72,12 +72,14 @@ class EventDataModule(L.LightningDataModule):
     @property
     def input_shape(self) -> tuple[int, ...]:
         """The shape of the input, known without loading."""
-        return self.task.input_shape
+        shape: tuple[int, ...] = self.task.input_shape
+        return shape
 
     @property
     def num_classes(self) -> int:
         """The number of output neurons that are needed, known without loading."""
-        return self.task.num_classes
+        classes: int = self.task.num_classes
+        return classes
 
     def prepare(self, split: Split) -> None:
         """Download and cache what a split needs; called on one process, and cheap when nothing is missing."""
@@ -127,7 +129,8 @@ class EventDataModule(L.LightningDataModule):
         """Move a batch unless it is there already: Lightning would look through all its fields in every step."""
         if batch.label_B.device == device:
             return batch
-        return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        moved: Batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return moved
 
     def state_dict(self) -> dict[str, Any]:
         """Where training stands in the data; restored by Lightning before its loops start."""

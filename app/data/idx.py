@@ -56,7 +56,7 @@ def _read_header(path: Path, file: BinaryIO, item_shape: tuple[int, ...]) -> int
     fields = file.read(4 * (1 + len(item_shape)))
     if len(fields) != 4 * (1 + len(item_shape)):
         raise _bad_file(path, "it ends inside its header")
-    dimensions = np.frombuffer(fields, ">u4").tolist()
+    dimensions: list[int] = np.frombuffer(fields, ">u4").tolist()
     if tuple(dimensions[1:]) != item_shape:
         raise _bad_file(path, f"its dimensions are {dimensions}, not [items, {', '.join(map(str, item_shape))}]")
     if not 1 <= dimensions[0] <= MOST_ITEMS:

@@ -35,7 +35,7 @@ class Labelled(Task):
     val_samples: int | None = setting(None, "training samples held out for validation", ge=1)
 
     @property
-    def usual_network(self) -> tuple[str, ...]:  # type: ignore[override]
+    def usual_network(self) -> tuple[str, ...]:
         """A hidden layer between as many inputs and outputs as the data have."""
         return (str(prod(self.input_shape)), "fc200", f"fc{self.num_classes}")
 

@@ -6,6 +6,7 @@ import io
 import multiprocessing
 import pickle
 from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.queues import Queue
 from typing import Any
 
 import torch
@@ -67,7 +68,9 @@ def check_room(num_workers: int) -> None:
         UserError: names the key.
     """
     try:
-        queues = [multiprocessing.Queue() for _ in range(2 * (num_workers + 1))] if num_workers else []  # two loaders
+        queues: list[Queue[object]] = (
+            [multiprocessing.Queue() for _ in range(2 * (num_workers + 1))] if num_workers else []
+        )  # two loaders
         for queue in queues:
             queue.close()
     except OSError as error:

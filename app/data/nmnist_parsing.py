@@ -93,7 +93,7 @@ def read_recording(path: Path) -> np.ndarray:
             path,
             f"its size ({len(content)} bytes read) is not that of 1 to {LARGEST_FILE_BYTES // _EVENT_BYTES} events",
         )
-    events = read_mnist_file(io.BytesIO(content), _EVENT_TYPE, is_stream=True)
+    events: np.ndarray = read_mnist_file(io.BytesIO(content), _EVENT_TYPE, is_stream=True)
     if not len(events):
         raise _bad_recording(path, "it has no events")
     if events["x"].max() >= SENSOR_SHAPE[2] or events["y"].max() >= SENSOR_SHAPE[1]:

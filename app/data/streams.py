@@ -41,7 +41,7 @@ class Streams(Labelled):
         raise NotImplementedError
 
     @property
-    def input_shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def input_shape(self) -> tuple[int, ...]:
         """The sensor, pooled; a row of inputs if it is one row of one polarity."""
         polarities, rows, columns = self.sensor_shape()
         shape = (polarities, -(-rows // self.pool), -(-columns // self.pool))

@@ -38,8 +38,8 @@ class Task:
     num_classes: ClassVar[Any]
     from_seed: ClassVar[bool] = False
     has_labels: ClassVar[bool] = True
-    usual_network: ClassVar[tuple[str, ...]]
-    usual_time_steps: ClassVar[int] = 100
+    usual_network: ClassVar[Any]
+    usual_time_steps: ClassVar[Any] = 100
     usual_loss: ClassVar[str | None] = None
     is_sized_by_data: ClassVar[bool] = False
 

@@ -42,7 +42,7 @@ def choose(network: Network, spikes: SpikeEvents | Tensor | None = None) -> Choi
                 f"engine={network.engine} cannot run this network: {obstacle}; use engine=auto or engine=layerwise"
             )
         return Choice(network.engine, {})
-    passed_over = {}
+    passed_over: dict[str, str] = {}
     for name in sorted(ENGINES, key=lambda name: -ENGINES[name].preference):
         if (obstacle := ENGINES[name].obstacle(network, spikes)) is None:
             return Choice(name, passed_over)

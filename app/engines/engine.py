@@ -54,13 +54,16 @@ class NetworkOutput(NamedTuple):
 class Engine(Protocol):
     """Time loops for whole networks.
 
-    Attributes:
-        preference: ``engine=auto`` takes the engine with the largest that has no obstacle.
-        device: the kind of device that it is made for, "cpu" or "cuda"; None for any.
+    Both properties may be plain attributes of the class.
     """
 
-    preference: int
-    device: str | None
+    @property
+    def preference(self) -> int:
+        """``engine=auto`` takes the engine with the largest that has no obstacle."""
+
+    @property
+    def device(self) -> str | None:
+        """The kind of device that it is made for, "cpu" or "cuda"; None for any."""
 
     def obstacle(self, network: Network, spikes: SpikeEvents | Tensor | None) -> str | None:
         """Why this engine cannot run a network, as the end of "because …"; None when it can.

@@ -6,7 +6,7 @@ hidden layer exists. Only the output layer's two channels are tensors; any loss 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..activity import LayerActivity, SpikeWords
-from ..autograd import first_derivative_only
+from ..autograd import Function, first_derivative_only
 from ..events import SpikeEvents
 from ..kernels import backward as kernels
 from ..kernels import compile as compiling
@@ -48,8 +48,8 @@ TASKS = 8
 class Recording:
     """One forward run: the input spikes, the layers and what they did."""
 
-    neurons_E: NDArray
-    weights: list[NDArray]
+    neurons_E: NDArray[np.int32]
+    weights: list[NDArray[np.float32]]
     layers: list[Geometry]
     stack: Stack
     record: Record
@@ -69,8 +69,8 @@ class Recording:
 def run_stack(
     events: SpikeEvents,
     plans: tuple[Plan, ...],
-    weights: list[Tensor],
-    biases: list[Tensor],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
     neuron: Neuron,
     rule: Rule,
     stop_at_first_output: bool = False,
@@ -98,7 +98,7 @@ def run_stack(
     return spikes_TBN, times_TBN, recording.activities(), decision_BL
 
 
-class _Stack(torch.autograd.Function):
+class _Stack(Function):
     """Ties what a forward run returns to the gradients of its parameters."""
 
     @staticmethod
@@ -114,8 +114,8 @@ class _Stack(torch.autograd.Function):
     @first_derivative_only
     def backward(ctx: Any, *errors: Tensor | None) -> tuple[Tensor | None, ...]:
         _ = ctx.saved_tensors  # asked for so that autograd notices a parameter that was changed in place
-        given = [torch.zeros(s) if e is None else e for e, s in zip(errors, ctx.shapes, strict=True)]
-        return None, None, None, None, *_gradients(ctx.recording, *given, ctx.neuron, ctx.rule)
+        error, error_t, cost = (torch.zeros(s) if e is None else e for e, s in zip(errors, ctx.shapes, strict=True))
+        return None, None, None, None, *_gradients(ctx.recording, error, error_t, cost, ctx.neuron, ctx.rule)
 
 
 # --- forward ----------------------------------------------------------------------------------------------------------
@@ -124,8 +124,8 @@ class _Stack(torch.autograd.Function):
 def _forward(
     events: SpikeEvents,
     plans: tuple[Plan, ...],
-    weights: list[Tensor],
-    biases: list[Tensor],
+    weights: Sequence[Tensor],
+    biases: Sequence[Tensor],
     neuron: Neuron,
     stop: bool,
 ) -> tuple[Recording, tuple[Tensor, Tensor, Tensor]]:
@@ -141,12 +141,16 @@ def _forward(
     parallel(forward, samples, *given, stack, _constants(neuron), limit, stop, record, spikes_TBN, times_TBN)
     if not record.valid_B.all():
         events.check()
-    written = tuple(map(torch.from_numpy, (spikes_TBN, times_TBN, record.decision_BL)))
-    return Recording(given[1], arrays, layers, stack, record), written
+    spikes, times, decision = map(torch.from_numpy, (spikes_TBN, times_TBN, record.decision_BL))
+    return Recording(given[1], arrays, layers, stack, record), (spikes, times, decision)
 
 
 def _stack(
-    layers: list[Geometry], wiring: Wiring, weights: list[NDArray], biases: list[NDArray], neuron: Neuron
+    layers: list[Geometry],
+    wiring: Wiring,
+    weights: Sequence[NDArray[np.float32]],
+    biases: Sequence[NDArray[np.float32]],
+    neuron: Neuron,
 ) -> Stack:
     """The weights and biases in the kernels' layout."""
     packed = _aligned((sum(layer.groups * layer.rows for layer in layers) * LANES,))
@@ -206,7 +210,8 @@ def _gradients(
         gradient_GNM = np.empty((groups, neurons, inputs), np.float32)
         bias_gradient_GPL = np.empty((groups, blocks, LANES), np.float32)
         errors = kernels.Errors(live_B, costs_LB, error, error_t, *upper)
-        found = kernels.Gradients(*own, gradient_GNM, bias_gradient_GPL)
+        drive_BPUL, shift_BPUL = own
+        found = kernels.Gradients(drive_BPUL, shift_BPUL, gradient_GNM, bias_gradient_GPL)
         parallel(kernel.layer, blocks * groups, groups, recording.neurons_E, stack, depth, *common, errors, found)
         weights.append(gradient_GNM.sum(0) if groups > 1 else gradient_GNM[0])
         biases.append(layers[depth].bias_from_lanes(bias_gradient_GPL.sum(0)))
@@ -227,7 +232,7 @@ def _gradients(
     return [torch.from_numpy(g) for g in (*reversed(weights), *(bias * scale for bias in reversed(biases)))]
 
 
-def _aligned(shape: tuple[int, ...]) -> NDArray:
+def _aligned(shape: tuple[int, ...]) -> NDArray[np.float32]:
     """An uninitialised array that starts where a cache line does."""
     raw = np.empty(prod(shape) + 16, np.float32)
     start = -(raw.ctypes.data // 4) % 16
@@ -235,10 +240,10 @@ def _aligned(shape: tuple[int, ...]) -> NDArray:
 
 
 def _constants(neuron: Neuron) -> Constants:
+    resets_current, subtracts = np.uint64(ALL if neuron.reset == "both" else 0), neuron.reset == "subtract"
     values = (neuron.alpha_v, neuron.alpha_i, neuron.beta_v, neuron.beta_i, neuron.threshold)
-    return Constants(
-        *map(np.float32, values), np.uint64(ALL if neuron.reset == "both" else 0), neuron.reset == "subtract"
-    )
+    alpha_v, alpha_i, beta_v, beta_i, threshold = map(np.float32, values)
+    return Constants(alpha_v, alpha_i, beta_v, beta_i, threshold, resets_current, subtracts)
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------
@@ -314,7 +319,8 @@ def _behind(layer: Any, shape: Shape) -> tuple[bool, Shape]:
     else:
         fits = type(synapses) is Conv and len(shape) == 3 and len(weight_shape) == 4
         fits = fits and weight_shape[1:] == (shape[0], weight_shape[3], weight_shape[3]) and weight_shape[3] % 2 == 1
-        rows_and_columns = [(length - 1) // synapses.stride + 1 for length in shape[1:]] if fits else []
+        stride = synapses.stride if isinstance(synapses, Conv) else 1
+        rows_and_columns = [(length - 1) // stride + 1 for length in shape[1:]] if fits else []
         fits = fits and layer.shape == (weight_shape[0], *rows_and_columns)
     return fits, layer.shape if fits else shape
 

@@ -20,7 +20,8 @@ def loops_and_delays(layer: nn.Module) -> str | None:
     if own.get("recurrent_weight") is not None:
         return "hears its own spikes"
     if own.get("delay_steps") is not None:
-        return f"has {layer.delays.kind} delays"
+        kind = layer.delays.kind if isinstance(layer, SpikingLayer) and layer.delays else "unknown"
+        return f"has {kind} delays"
     return None
 
 
@@ -33,7 +34,7 @@ def changed(layer: nn.Module) -> str | None:
     if any(own[kind] for kind in HOOKS) or any(getattr(torch_module, f"_global{kind}") for kind in HOOKS):
         return "has hooks, which fire only when it runs by itself"
     parameters = PARAMETERS if type(layer) is SpikingLayer else NO_PARAMETERS
-    if own["_modules"] and getattr(layer, "learned", None) is not None:
+    if own["_modules"] and isinstance(layer, SpikingLayer) and layer.learned is not None:
         return f"learns {' and '.join(layer.learned.names)}, constants of all neurons in its kernels"
     if own["_parameters"].keys() != parameters or own["_modules"]:
         return "has other parameters or modules than its class"

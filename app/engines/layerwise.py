@@ -42,7 +42,9 @@ class Layerwise:
                 channels = layer(channels)
         heard_TB = until_first_output(channels[0])
         if stop_at_first_output:
-            trains, channels = _cut(trains, heard_TB), _cut(channels, heard_TB)
+            trains = _cut(trains, heard_TB)
+            spikes, times = _cut(channels, heard_TB)
+            channels = (spikes, times)
         decision_BL = torch.stack([(train.flatten(2).sum(2) * heard_TB).sum(0) for train in trains], 1)
         return NetworkOutput(*channels, [LayerActivity.of(train) for train in trains], decision_BL)
 

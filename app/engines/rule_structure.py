@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ..equations import Equation, source
 from ..neuron.surrogate import Surrogate
@@ -60,7 +60,7 @@ def structure(rule: Rule) -> Structure:
 
 def settings(rule: Rule) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """The settings of a rule and of its surrogate, as kernels take them; never empty."""
-    surrogate = rule.surrogate.settings() if rule.asks_for("surrogate") else {}  # type: ignore[union-attr]
+    surrogate = cast(Surrogate, rule.surrogate).settings() if rule.asks_for("surrogate") else {}
     return (*rule.settings().values(), 0), (*surrogate.values(), 0)
 
 

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..activity import LayerActivity
-from ..autograd import first_derivative_only
+from ..autograd import Function, first_derivative_only
 from ..events import SpikeEvents
 from ..layers import AveragePool, Flatten, MaxPool, SpikingLayer
 from ..layers.synapses import Conv, Dense, Synapses
@@ -95,7 +95,7 @@ class Train(NamedTuple):
     by_time: Tensor | None
 
 
-class _Layer(torch.autograd.Function):
+class _Layer(Function):
     """A spiking layer: from the spikes below to its own, with their placeholders and counts [B, N]."""
 
     @staticmethod
@@ -137,7 +137,7 @@ class _Layer(torch.autograd.Function):
         from . import triton_rule
 
         weight, bias, potentials, currents, counts, last, *lists = ctx.saved_tensors
-        spikes: Any = lists[0] if len(lists) == 1 else Gathered(*lists, ctx.shape)
+        spikes: Any = lists[0] if len(lists) == 1 else Gathered._make([*lists, ctx.shape])
         neuron, rule = ctx.neuron, ctx.rule
         _, to_value, to_time, to_weight, to_bias, *_ = ctx.needs_input_grad
         errors = potentials.new_empty(1 + to_time, *potentials.shape)
@@ -175,7 +175,8 @@ class _Layer(torch.autograd.Function):
 def _pull_back(synapses: Synapses, errors: Tensor, weight: Tensor, spikes: Tensor) -> Tensor:
     """Both errors [2, T, B, *N], or one of them, to the shape of the spikes below, by one product."""
     like = weight.new_empty(()).expand(len(errors) * len(spikes), *spikes.shape[1:])
-    return synapses.pull_back(errors.flatten(0, 1), weight, like).unflatten(0, (len(errors), len(spikes)))
+    back: Tensor = synapses.pull_back(errors.flatten(0, 1), weight, like).unflatten(0, (len(errors), len(spikes)))
+    return back
 
 
 def _launch(kernel: Any, states: Tensor, bias: Tensor, arguments: dict[str, Any]) -> None:
@@ -194,7 +195,7 @@ def _constants(neuron: Neuron) -> dict[str, Any]:
     return constants | {"theta": float(neuron.threshold), "RESET": neuron.reset}
 
 
-class _Shown(torch.autograd.Function):
+class _Shown(Function):
     """Both channels of the output layer as numbers; their gradients are those of the placeholders."""
 
     @staticmethod
@@ -210,11 +211,13 @@ class _Shown(torch.autograd.Function):
         return None, error_S, error_t
 
 
-class _Pooled(torch.autograd.Function):
+class _Pooled(Function):
     """The placeholders behind pooling: an error goes back to its whole window, or to the place that won there."""
 
     @staticmethod
-    def forward(ctx: Any, by_value: Tensor | None, by_time: Tensor | None, won: Tensor | None, size: int, shape: Any):
+    def forward(
+        ctx: Any, by_value: Tensor | None, by_time: Tensor | None, won: Tensor | None, size: int, shape: Any
+    ) -> tuple[Tensor | None, ...]:
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(won)
         placeholders = [one for one in (by_value, by_time) if one is not None]
@@ -248,7 +251,7 @@ def _passed_on(layer: Any, train: Train) -> Train:
     if isinstance(spikes, Gathered):
         return train
     if isinstance(layer, Flatten):
-        return Train(*(None if one is None else one.flatten(2) for one in train))  # type: ignore[arg-type]
+        return Train(*(None if one is None else one.flatten(2) for one in train))
     images, won = spikes.flatten(0, 1).float(), None
     if isinstance(layer, MaxPool):
         images, won = F.max_pool2d(images, layer.size, return_indices=True)
@@ -259,7 +262,7 @@ def _passed_on(layer: Any, train: Train) -> Train:
     return Train(pooled, *_Pooled.apply(by_value, by_time, won, layer.size, pooled.shape))
 
 
-class _DecisionSpikes(torch.autograd.Function):
+class _DecisionSpikes(Function):
     """A layer's spikes in the steps that count, float [B]; differentiable in the spikes."""
 
     @staticmethod
@@ -348,12 +351,13 @@ class Triton:
             return f"its neuron {type(network.neuron).__name__} is unknown to it"
         for layer in network.layers:
             spiking = type(layer) is SpikingLayer
-            known = type(layer.synapses) in (Dense, Conv) if spiking else type(layer) in (AveragePool, MaxPool, Flatten)
+            own: Any = layer.synapses if spiking else layer
+            known = type(own) in ((Dense, Conv) if spiking else (AveragePool, MaxPool, Flatten))
             if not known:
                 return f"its layer {layer!r} is unknown to it"
             if reason := changed(layer) or loops_and_delays(layer):
                 return f"its layer {layer!r} {reason}"
-            if spiking and len(layer.bias) != len(layer.weight):
+            if isinstance(layer, SpikingLayer) and len(layer.bias) != len(layer.weight):
                 return f"its layer {layer!r} has {len(layer.bias)} biases"
         if not network.layers or type(network.layers[-1]) is not SpikingLayer:
             return "it does not end with a spiking layer"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -48,7 +49,7 @@ def obstacle(rule: Rule) -> str | None:
 @cache
 def _backward(structure: Structure, interpreted: bool) -> Any:
     """Raises ValueError when an equation refers to what kernels do not have, or has no source."""
-    known = {
+    known: dict[str, Callable[..., Any]] = {
         "exp": triton_scans.exp,
         "sqrt": triton_scans.sqrt,
         "where": triton_scans.where,

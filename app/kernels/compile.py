@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba import config, njit
+from numba import njit
 from numba.core import event
 from numba.core.caching import _Cache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 HERE = Path(__file__).parent
-IS_OFF = bool(config.DISABLE_JIT)
+IS_OFF = bool(vars(numba.config)["DISABLE_JIT"])
 """Whether NUMBA_DISABLE_JIT was set: then no kernel can run, for some of their parts exist in compiled code alone."""
 
 
@@ -125,7 +125,8 @@ class _KernelCache(_Cache):
 
     def _path(self, sig: Any, codegen: Any) -> Path | None:
         key = hashlib.sha256(repr((*self._of, str(sig), codegen.magic_tuple())).encode()).hexdigest()
-        return _folder() and _folder() / f"{self._name}-{key[:24]}.kernel"  # type: ignore[operator]
+        folder = _folder()
+        return folder and folder / f"{self._name}-{key[:24]}.kernel"
 
     def enable(self) -> None:
         """Always on."""
@@ -165,7 +166,8 @@ def kernel(*of: str, allocates: bool = False, **options: Any) -> Callable[[Calla
 
     def compile_(function: Callable[..., Any]) -> Any:
         named_after(function, *of)
-        dispatcher = njit(nogil=True, error_model="numpy", _nrt=allocates, **options)(function)
+        given: dict[str, Any] = {"nogil": True, "error_model": "numpy", "_nrt": allocates, **options}
+        dispatcher: Any = njit(**given)(function)
         dispatcher._cache = _KernelCache(function, of)
         return dispatcher
 

@@ -40,7 +40,7 @@ class Constants(NamedTuple):
     beta_i: np.float32
     threshold: np.float32
     resets_current: np.uint64
-    subtracts: np.bool_
+    subtracts: bool | np.bool_
 
 
 class Stack(NamedTuple):
@@ -53,8 +53,8 @@ class Stack(NamedTuple):
     """
 
     wiring: Wiring
-    weights: NDArray
-    biases: NDArray
+    weights: NDArray[np.float32]
+    biases: NDArray[np.float32]
 
 
 class Record(NamedTuple):
@@ -70,13 +70,13 @@ class Record(NamedTuple):
         valid_B: 0 where an input event is misplaced or there twice.
     """
 
-    starts_BT1: NDArray
-    words_BTP: NDArray
-    totals_BLT: NDArray
-    counts_BN: NDArray
-    until_B: NDArray
-    decision_BL: NDArray
-    valid_B: NDArray
+    starts_BT1: NDArray[np.int64]
+    words_BTP: NDArray[np.uint64]
+    totals_BLT: NDArray[np.int32]
+    counts_BN: NDArray[np.int32]
+    until_B: NDArray[np.int64]
+    decision_BL: NDArray[np.float32]
+    valid_B: NDArray[np.bool_]
 
 
 @kernel(forceinline=True, allocates=True)

@@ -76,7 +76,8 @@ def forward(
     spikes, potential = torch.empty_like(drive_TBN), torch.empty_like(drive_TBN)
     currents = torch.empty_like(drive_TBN) if keep_current else None
     current, voltage = torch.zeros_like(drive_TBN[0]), torch.zeros_like(drive_TBN[0])
-    fired = torch.zeros_like(voltage) if neuron.max_spikes is not None else None
+    limit = neuron.max_spikes
+    fired = torch.zeros_like(voltage) if limit is not None else None
     bias = neuron.beta_bias * bias_N
     for t in range(len(drive_TBN)):
         drive = drive_TBN[t]
@@ -85,8 +86,8 @@ def forward(
         current = current * neuron.alpha_i + drive * neuron.beta_i
         voltage = voltage * neuron.alpha_v + current * neuron.beta_v + bias
         spike = voltage >= neuron.threshold
-        if fired is not None:
-            spike = spike & (fired < neuron.max_spikes)
+        if fired is not None and limit is not None:
+            spike = spike & (fired < limit)
             fired += spike
         spikes[t], potential[t] = spike, voltage
         if currents is not None:

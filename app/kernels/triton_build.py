@@ -40,7 +40,8 @@ def defined(text: str, name: str, scope: Mapping[str, Any]) -> FunctionType:
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     names = {"tl": tl, **scope, "__name__": __name__}
     exec(compile(text, file, "exec"), names)
-    return names[name]  # type: ignore[return-value]
+    function: FunctionType = names[name]
+    return function
 
 
 def device_function(function: Callable[..., Any], interpreted: bool) -> Any:

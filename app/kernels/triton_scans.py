@@ -10,8 +10,12 @@ The functions are plain Python; :mod:`app.kernels.triton_build` compiles them or
 
 # ruff: noqa: F821  (point)
 
+from collections.abc import Callable
+from typing import Any
+
 import triton.language as tl
 
+point: Callable[..., Any]
 BIAS_STEPS = tl.constexpr(64)
 """The gradient of the biases is summed over so many steps, then over such sums: one sum over thousands loses digits."""
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from ..arguments import read_arguments, wants_help
 from ..config import command_help, import_plugins
@@ -105,18 +106,19 @@ def _measured(loaded: Loaded, options: Options, parts: list[str], folder: Path) 
 
 
 def _options(given: dict[str, str]) -> Options:
-    return Options(**{key: _read(key, text) for key, text in given.items()})
+    options: dict[str, Any] = {key: _read(key, text) for key, text in given.items()}
+    return Options(**options)
 
 
 def _read(key: str, text: str) -> str | int | float:
     """A value of the kind that the option's default has."""
-    kind = type(getattr(Options, key))
+    kind: type[str | int | float] = type(getattr(Options, key))
     if kind is str:
         if text not in ("random", *RULES):
             raise UserError(f"along={text} must be one of random, {', '.join(RULES)}")
         return text
     try:
-        value = kind(text)
+        value: int | float = int(text) if kind is int else float(text)
     except ValueError:
         value = math.nan
     least = 3 if "points" in key else 1 if kind is int else 0

@@ -12,6 +12,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 from ..files import replacing
 from ..pictures import show
 from ..run_files import LANDSCAPE
+from ..running import data_of
 from . import measure, write
 from .subject import Subject
 
@@ -54,7 +55,7 @@ class LossLandscape(L.Callback):
     def _measure(self, trainer: L.Trainer, pl_module: L.LightningModule, epoch: int) -> None:
         was_training = pl_module.training
         pl_module.eval()
-        batch = trainer.datamodule.first_validation_samples(self.samples, pl_module.device)
+        batch = data_of(trainer).first_validation_samples(self.samples, pl_module.device)
         subject, name = Subject.of(pl_module, batch, self.rules), f"epoch{epoch}"
         along = measure.direction(subject, ALONG, self.seed)
         line = measure.line(subject, along, self.steps, measure.SMOOTH)

@@ -48,7 +48,8 @@ def mean_cosine(values: Iterable[float]) -> Mean:
     given = list(values)
     there = [math.atanh(max(-NEARLY_ONE, min(c, NEARLY_ONE))) for c in given if not math.isnan(c)]
     z = spread(there)
-    return Mean(*map(math.tanh, (z.mean, *z.interval)), z.n, len(given))
+    mean, low, high = map(math.tanh, (z.mean, *z.interval))
+    return Mean(mean, low, high, z.n, len(given))
 
 
 def ceiling(reliabilities: Iterable[float]) -> Mean:
@@ -68,7 +69,8 @@ def ceiling(reliabilities: Iterable[float]) -> Mean:
     """
     given = list(reliabilities)
     share = spread(value for value in given if not math.isnan(value))
-    return Mean(*map(signed_root, (share.mean, *share.interval)), share.n, len(given))
+    mean, low, high = map(signed_root, (share.mean, *share.interval))
+    return Mean(mean, low, high, share.n, len(given))
 
 
 def signed_root(share: float) -> float:

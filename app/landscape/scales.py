@@ -35,7 +35,7 @@ KINDS = (POINT, SMOOTHED)
 
 def measured_slopes(
     subject: Subject, directions: Sequence[Direction], scales: Sequence[float], pairs: int, seed: int
-) -> dict[str, NDArray]:
+) -> dict[str, NDArray[np.float64]]:
     """Slopes of the smoothed loss along lines, and what each rule predicts for them.
 
     Args:
@@ -111,13 +111,13 @@ def _between(values: Sequence[float]) -> float:
     return sum(values) ** 2 - sum(value * value for value in values)
 
 
-def cosine(one: NDArray, other: NDArray) -> float:
+def cosine(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
     """The cosine of two vectors of slopes over lines; NaN where one of them is zero."""
     size = float(np.linalg.norm(one) * np.linalg.norm(other))
     return float(one @ other) / size if size else math.nan
 
 
-def reliability(true: NDArray, square: NDArray) -> float:
+def reliability(true: NDArray[np.float64], square: NDArray[np.float64]) -> float:
     """The share of signal in the measured slopes of a network, R = E[s²] / E[(s + e)²], from sums over K lines.
 
     The ratio Σ ŝ² / Σ s² is biased by the noise in its denominator; the jackknife K R − (K − 1) mean(R without line k)

@@ -160,7 +160,7 @@ def _whole(name: str, text: str, least: int) -> int:
 
 def _truths(run: Run, epoch: str, plan: Plan, overrides: Sequence[str]) -> Iterator[Truth]:
     """A network at one time, from what was measured before or is measured now."""
-    about = {"trained_by": str(run.settings["rule"]), "seed": int(run.settings["seed"]), "epoch": epoch}
+    trained_by, seed = str(run.settings["rule"]), int(run.settings["seed"])
     measured = _slopes(Path(run.source), epoch, plan, overrides)
     spikes = float(measured.pop(OUTPUT_SPIKES))
     for place, slopes in measured.items():
@@ -171,6 +171,9 @@ def _truths(run: Run, epoch: str, plan: Plan, overrides: Sequence[str]) -> Itera
                 cosines = {kind: cosine(at[f"{kind} {rule}"], at[TRUE]) for kind in KINDS}
                 yield Truth(
                     run=run.name,
+                    trained_by=trained_by,
+                    seed=seed,
+                    epoch=epoch,
                     place=place,
                     scale=scale,
                     rule=rule,
@@ -179,12 +182,11 @@ def _truths(run: Run, epoch: str, plan: Plan, overrides: Sequence[str]) -> Itera
                     lines=plan.lines,
                     output_spikes=spikes,
                     why=_why(at[TRUE], at[f"{POINT} {rule}"], spikes),
-                    **about,
                     **cosines,
                 )
 
 
-def _why(true: NDArray, predicted: NDArray, output_spikes: float) -> str:
+def _why(true: NDArray[np.float64], predicted: NDArray[np.float64], output_spikes: float) -> str:
     """Why a cosine is not defined, if it is not."""
     if not true.any():
         return FLAT if output_spikes else SILENT
@@ -214,9 +216,11 @@ def _slopes(folder: Path, epoch: str, plan: Plan, overrides: Sequence[str]) -> d
     spikes = np.array(int(subject.spikes()[-1].sum()) / subject.samples)
     found = {place: measured_slopes(subject, ways, plan.scales, plan.pairs, seed) for place, ways in lines.items()}
     stored.parent.mkdir(exist_ok=True)
-    arrays = {f"{place}/{name}": values for place, slopes in found.items() for name, values in slopes.items()}
+    arrays: dict[str, Any] = {"what": np.array(what), OUTPUT_SPIKES: spikes}
+    for place, slopes in found.items():
+        arrays |= {f"{place}/{name}": values for name, values in slopes.items()}
     with replacing(stored, "wb") as file:
-        np.savez(file, what=np.array(what), **{OUTPUT_SPIKES: spikes}, **arrays)
+        np.savez(file, **arrays)
     return {**found, OUTPUT_SPIKES: spikes}
 
 

@@ -81,9 +81,10 @@ def verdict(line: Line | None, found: dict[tuple[str, str], Agreement]) -> str:
         found: agreement by layer and rule; may be empty.
     """
     places: dict[str, dict[str, tuple[float, float]]] = {}
-    for is_near in (True, False) if line else ():
-        place = f"on the line, {'near' if is_near else 'further out'}"
-        places[place] = {rule: line.truth(rule, is_near)[:2] for rule in line.predicted}
+    if line:
+        for is_near in (True, False):
+            place = f"on the line, {'near' if is_near else 'further out'}"
+            places[place] = {rule: line.truth(rule, is_near)[:2] for rule in line.predicted}
     for (layer, rule), a in found.items():
         places.setdefault(f"{layer}, at the current point", {})[rule] = (a.cosine, a.error)
     rows = [[place, _truest(rules), _listed(rules)] for place, rules in places.items()]

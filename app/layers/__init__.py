@@ -37,6 +37,11 @@ class SpikingLayer(nn.Module):
         delays: of the synapses from the layer below; ``delay_steps`` start when :meth:`draw_delays` is called.
     """
 
+    weight: nn.Parameter
+    bias: nn.Parameter
+    recurrent_weight: nn.Parameter | None
+    delay_steps: nn.Parameter | None
+
     def __init__(
         self,
         synapses: Dense | Conv,

@@ -186,4 +186,4 @@ class Synaptic(Delayed):
 
     def _delays(self, time_steps: int) -> list[tuple[int, Tensor]]:
         """The delays that occur and lead somewhere, and which synapses have each."""
-        return [(d, self.steps == d) for d in self.steps.unique().tolist() if d < time_steps]  # type: ignore[no-untyped-call]
+        return [(d, self.steps == d) for d in self.steps.unique().tolist() if d < time_steps]

@@ -63,7 +63,7 @@ class LearnedConstants(nn.Module):
             free.copy_((start.log() if name == "threshold" else start.logit()).expand_as(free))
 
     def _value(self, name: str) -> Tensor:
-        free = getattr(self, name)
+        free: Tensor = getattr(self, name)
         return free.exp() if name == "threshold" else free.sigmoid()
 
     def extra_repr(self) -> str:

@@ -8,12 +8,12 @@ nothing forward, only its gradient back: :func:`connect` therefore hands on a pl
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from ..autograd import first_derivative_only
+from ..autograd import Function, first_derivative_only
 from ..equations import values
 from ..kernels import reference
 from ..neuron.lif import Neuron, TensorNeuron
@@ -22,7 +22,7 @@ from ..rules.rule import LATER, Rule
 from .synapses import Synapses
 
 
-class _Connect(torch.autograd.Function):
+class _Connect(Function):
     """drive = W·S; backward: dL/dS = Wᵀ dL/ddrive, dL/dt̂ = S·Wᵀ dL/dshift, dL/dW from the activation channel alone.
 
     The factor S is the height of the spike that moves: 0 or 1, or between them behind average pooling. A delay moves
@@ -55,7 +55,7 @@ class _Connect(torch.autograd.Function):
         )
 
 
-class _Fire(torch.autograd.Function):
+class _Fire(Function):
     """From the drive to spikes and times; backward: the learning rule, then the reverse-time scan.
 
     With W_rec the drive of step t is drive[t] + W_rec S[t−1]: a spike of step t is an input spike of step t + 1. Back
@@ -108,7 +108,7 @@ class _Fire(torch.autograd.Function):
         return scan.drive_TBN, shift, grad_bias, grad_recurrent, None, None, *of_constants
 
 
-class _Layer(torch.autograd.Function):
+class _Layer(Function):
     """Synapses and neurons at once, for rules that differentiate whole layers."""
 
     @staticmethod
@@ -141,7 +141,8 @@ def differentiated(
     spikes: Tensor, times: Tensor, weight: Tensor, bias: Tensor, synapses: Synapses, neuron: Neuron, rule: LayerRule
 ) -> tuple[Tensor, Tensor]:
     """:func:`connect` and :func:`fire` for a rule that differentiates whole layers."""
-    return _Layer.apply(spikes, times, weight, bias, synapses, neuron, rule)
+    channels: tuple[Tensor, Tensor] = _Layer.apply(spikes, times, weight, bias, synapses, neuron, rule)
+    return channels
 
 
 def _times(spikes: Tensor) -> Tensor:
@@ -183,6 +184,7 @@ def membrane_error(
         if recurrent is not None and "error_S" in names:
             changed["error_S"] = error_S[t] + later.drive_BN @ recurrent
         if recurrent is not None and "error_t" in names:
+            assert later.shift_BN is not None  # a recurrent layer's scan keeps it for a rule that learns from times
             changed["error_t"] = error_t[t] + later.shift_BN @ recurrent * trajectory.spikes_TBN[t]
         return at(t, **changed)
 
@@ -219,7 +221,7 @@ def _quantities(
         "slope": lambda: reference.slope(potential, spikes, neuron),
         "current": lambda: current,
         "bias": lambda: neuron.beta_bias * bias,
-        "surrogate": lambda: rule.surrogate(potential, neuron.threshold),  # type: ignore[misc]
+        "surrogate": lambda: cast("Callable[..., Tensor]", rule.surrogate)(potential, neuron.threshold),
         "lost_potential": lambda: torch.zeros_like(potential) + neuron.threshold if subtracts else potential,
         "lost_current": lambda: current if neuron.reset == "both" else torch.zeros_like(potential),
         "count": lambda: spikes.sum(0),
@@ -245,7 +247,8 @@ def connect(
     Returns:
         the drive [T, B, *N] and the placeholder through which the timing error comes back.
     """
-    return _Connect.apply(spikes, times, weight, delay_steps, synapses)
+    drive_and_shift: tuple[Tensor, Tensor] = _Connect.apply(spikes, times, weight, delay_steps, synapses)
+    return drive_and_shift
 
 
 def fire(
@@ -265,4 +268,5 @@ def fire(
         ``spikes`` (0/1) and ``times`` (the step at each spike, 0 elsewhere), both [T, B, *N].
     """
     learned = neuron.tensors.values() if isinstance(neuron, TensorNeuron) else ()
-    return _Fire.apply(drive, shift, bias, recurrent, neuron, rule, *learned)
+    channels: tuple[Tensor, Tensor] = _Fire.apply(drive, shift, bias, recurrent, neuron, rule, *learned)
+    return channels

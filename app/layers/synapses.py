@@ -98,14 +98,18 @@ class Conv:
     def drive(self, spikes: Tensor, weight: Tensor) -> Tensor:
         """All steps and samples as one batch of images."""
         convolve = partial(F.conv2d, **self._windows(weight))
-        return _product(self.products, convolve, spikes.flatten(0, 1), weight).unflatten(0, spikes.shape[:2])
+        drive: Tensor = _product(self.products, convolve, spikes.flatten(0, 1), weight).unflatten(0, spikes.shape[:2])
+        return drive
 
     def pull_back(self, error: Tensor, weight: Tensor, spikes: Tensor) -> Tensor:
         """The transposed convolution."""
-        convolve = partial(grad.conv2d_input, spikes.flatten(0, 1).shape, **self._windows(weight))
-        return _product(self.products, lambda images, w: convolve(w, images), error.flatten(0, 1), weight).view_as(
-            spikes
-        )
+        windows, shape = self._windows(weight), spikes.flatten(0, 1).shape
+        return _product(
+            self.products,
+            lambda errors, w: grad.conv2d_input(shape, w, errors, **windows),
+            error.flatten(0, 1),
+            weight,
+        ).view_as(spikes)
 
     def weight_gradient(self, error: Tensor, weight: Tensor, spikes: Tensor) -> Tensor:
         """The correlation of error and spikes."""

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..autograd import first_derivative_only
+from ..autograd import Function, first_derivative_only
 from ..events import Batch
 from ..kernels import compile as compiling
 from ..kernels.latency import latency_errors
@@ -64,7 +64,7 @@ def latency_loss(
         return plain_latency_loss(spikes_TBN, times_TBN, label_B, *constants, reduction)
     if reduction == "none":
         return _compiled(spikes_TBN, label_B, constants)[0]
-    loss: Tensor = _Compiled.apply(spikes_TBN, times_TBN, label_B, constants)  # type: ignore[no-untyped-call]
+    loss: Tensor = _Compiled.apply(spikes_TBN, times_TBN, label_B, constants)
     return loss
 
 
@@ -103,7 +103,7 @@ def _compiled(
     return loss_B, errors[0], errors[1]
 
 
-class _Compiled(torch.autograd.Function):
+class _Compiled(Function):
     """Value and gradients come from the same pass."""
 
     @staticmethod

@@ -34,7 +34,8 @@ KEYS = ("out", "title")
 def main(argv: list[str]) -> int:
     """Read runs, write the comparison; or do what a further command does."""
     if argv and argv[0] in COMMANDS:
-        return import_module(f".{COMMANDS[argv[0]]}", __package__).main(argv[1:])
+        status: int = import_module(f".{COMMANDS[argv[0]]}", __package__).main(argv[1:])
+        return status
     if wants_help(argv):
         print(__doc__)
         return 0

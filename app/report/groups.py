@@ -9,8 +9,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ..best import Measure
 from .intervals import Interval, t_interval
-from .results import Measure, Point, Result, canonical
+from .results import Point, Result, canonical
 
 RULES = ("activation", "timing", "antlr")
 LATE_KEYS = ("readout", "trainer.max_epochs", "trainer.max_steps")
@@ -127,10 +128,10 @@ class Group:
 
 def group(results: Iterable[Result]) -> list[Group]:
     """Put trials of one setting on the same data together; by task, rule and, best first, the validation measure."""
-    by_setting: dict[tuple, list[Result]] = defaultdict(list)
+    by_setting: dict[tuple[tuple[str, str], ...], list[Result]] = defaultdict(list)
     for result in results:
         by_setting[tuple(sorted(result.setting().items()))].append(result)
-    families: dict[tuple, list[tuple[list[Result], str]]] = defaultdict(list)
+    families: dict[tuple[str, str], list[tuple[list[Result], str]]] = defaultdict(list)
     for runs in by_setting.values():
         parts = _by_data(runs)
         for data, trials in parts.items():
@@ -168,7 +169,7 @@ def is_tie(one: Group, other: Group) -> bool:
     return math.isclose(first, second, rel_tol=1e-9)
 
 
-def _order(one: Group) -> tuple:
+def _order(one: Group) -> tuple[str, int, float, str]:
     value = one.spread("val", one.measure.name).mean
     rank = math.inf if math.isnan(value) else -one.measure.sign * value
     return one.task, RULES.index(one.rule) if one.rule in RULES else len(RULES), rank, one.label

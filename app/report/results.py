@@ -72,7 +72,7 @@ class Result:
     @property
     def seed(self) -> int:
         """Which trial."""
-        return self.settings["seed"]
+        return int(self.settings["seed"])
 
     @property
     def trial(self) -> tuple[int, int]:
@@ -138,7 +138,7 @@ def _add_own_accuracy(values: dict[str, Any], prefix: str, measure: Measure) -> 
 def _curve(rows: list[Row], name: str) -> list[Point]:
     """The values of a metric over epochs trained; the k-th of n values in an epoch stands at its k/n."""
     logged = [(int(row["epoch"]), row[name]) for row in rows if "epoch" in row and is_number(row.get(name))]
-    per_epoch, seen, points = Counter(epoch for epoch, _ in logged), Counter(), []
+    per_epoch, seen, points = Counter(epoch for epoch, _ in logged), Counter[int](), []
     for epoch, value in logged:
         seen[epoch] += 1
         points.append((epoch + seen[epoch] / per_epoch[epoch], float(value)))

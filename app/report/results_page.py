@@ -12,6 +12,7 @@ import posixpath
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .. import markdown as md
 from ..arguments import read_arguments, wants_help
@@ -190,12 +191,12 @@ def _choice(one: Group, chosen: Sequence[Group]) -> str:
     return "chosen" if tied == 1 else f"tie of {tied}"
 
 
-def _matches(one: Group, settings: dict) -> bool:
+def _matches(one: Group, settings: dict[str, Any]) -> bool:
     have = one.results[0].settings
     return all(have.get(key) == value for key, value in settings.items())
 
 
-def _figures(row: dict) -> str:
+def _figures(row: dict[str, Any]) -> str:
     spikes = f" at {row['spikes']} spikes" if "spikes" in row else ""
     return f"{row['accuracy']}{spikes}"
 
@@ -249,7 +250,7 @@ def included(path: Path, base: Path, lower: int = 1) -> str:
     text = re.sub(r"^(#+ )", rf"{'#' * lower}\1", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     shift = posixpath.relpath(path.parent.as_posix(), base.as_posix())
 
-    def link(found: re.Match) -> str:
+    def link(found: re.Match[str]) -> str:
         target = found[2]
         outside = re.match(r"[a-z]+:|[#/]", target)
         return f"{found[1]}({target if outside else posixpath.normpath(posixpath.join(shift, target))})"

@@ -68,6 +68,7 @@ def matched(result: Result) -> tuple[Tensor, Tensor]:
         raise UserError(f"{result.run.name}: there is no checkpoint in {folder}; give the folder of the runs")
     trained = load_trained(folder, [])
     batch = trained.data.first_validation_samples(1)
+    assert batch.target_TBN is not None  # the task has no labels, but trains
     with torch.no_grad():
         return trained.module.eval()(batch).spikes_TBN, batch.target_TBN
 
@@ -96,7 +97,7 @@ def _draw(groups: Sequence[Group], trains: dict[str, list[tuple[Tensor, Tensor]]
     from ..pictures import matching, save
 
     curves = {one.rule: [_point(x, value) for x, value in thin(one.curve("train/loss"), POINTS)] for one in groups}
-    shown = {rule: tuple(spikes[:, 0] for spikes in pairs[0]) for rule, pairs in trains.items()}
+    shown = {rule: (pairs[0][0][:, 0], pairs[0][1][:, 0]) for rule, pairs in trains.items()}
     trials, seed = {len(one.finished) for one in groups}, groups[0].finished[0].seed
     title = f"spike-train matching: mean and spread of {'/'.join(map(str, trials))} trials; below, seed {seed} "
     title += "(circles: target, ticks: spikes)"

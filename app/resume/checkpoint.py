@@ -23,7 +23,7 @@ LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 FORMAT = 2
 """Of the files that are written. Those of format 1 have no number, and their best checkpoint was a file of its own."""
 USABLE = {"config": {}, "state_dict": {}, "epoch": 0, "global_step": 0}
-RESUMABLE = {"loops": {}, "callbacks": {}, "optimizer_states": [], "lr_schedulers": []}
+RESUMABLE: dict[str, Any] = {"loops": {}, "callbacks": {}, "optimizer_states": [], "lr_schedulers": []}
 """What every checkpoint holds, and what it takes besides to go on from it."""
 RECORD = {"metrics": {"rows": 0, "crc": 0, "newest": {}}}
 """What one of the present format knows of ``metrics.csv``."""

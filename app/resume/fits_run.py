@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -10,6 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from torch.optim import Optimizer
 
 from ..errors import RunStopped, UserError
+from ..running import callbacks_of
 from .check import unlike
 
 
@@ -31,7 +33,7 @@ class FitsRun(Checkpoint):
         """
         if trainer.state.fn == "fit":
             self.checkpoint, states = checkpoint, checkpoint["callbacks"]
-            own = {one.state_key: one.state_dict() for one in trainer.callbacks if one.state_key in states}
+            own = {one.state_key: one.state_dict() for one in callbacks_of(trainer) if one.state_key in states}
             self._refuse_others(trainer, {"loops": {"fit_loop": trainer.fit_loop.state_dict()}, "callbacks": own})
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -75,7 +77,8 @@ def state_after_a_step(optimizer: Optimizer) -> dict[str, Any]:
     """The state of an optimiser as it is once it has made a step: found by a step of one weight."""
     weight = torch.zeros(1, 1, requires_grad=True)
     weight.grad = torch.zeros(1, 1)
-    one = type(optimizer)([weight])
+    make: Callable[[list[torch.Tensor]], Optimizer] = type(optimizer)  # every kind has defaults for its settings
+    one = make([weight])
     one.param_groups[0].update((key, value) for key, value in optimizer.param_groups[0].items() if key != "params")
     one.step()
     state = optimizer.state_dict()

@@ -98,9 +98,14 @@ class MetricsFile(Logger):
     def _not_known(self, what: str) -> str:
         return f"{self.path} is not the table that the checkpoint was written with: {what}; {REMEDY}"
 
+    def _steps(self) -> tuple[list[int], int | None]:
+        """The steps of all rows but the newest, and that; None without rows."""
+        steps = sorted(self._rows)
+        return steps[:-1], steps[-1] if steps else None
+
     def record(self) -> dict[str, Any]:
         """What a checkpoint has to know of the table: the number of rows, a CRC-32 of all but the newest, and that."""
-        *before, newest = sorted(self._rows) or [None]
+        before, newest = self._steps()
         return {
             "rows": self._kept_rows + len(self._rows),
             "crc": _crc(self._kept_crc, ((step, self._rows[step]) for step in before)),
@@ -167,13 +172,13 @@ class MetricsFile(Logger):
         if {name for row in self._rows.values() for name in row} - {*self._names, "epoch"}:  # a new column for all
             self._take_all()
             self._names = sorted({name for row in self._rows.values() for name in row} - {"epoch"})
-        *before, newest = sorted(self._rows) or [None]
+        before, newest = self._steps()
         head = b"" if self._kept_bytes else self._lines([], header=True)
         fixed = head + self._lines(before)
         with replacing(self.path, "wb") as file:
             _copy(self.path, file, self._kept_bytes)
-            file.write(fixed + self._lines([newest] if self._rows else []))
-        if self._rows:
+            file.write(fixed + self._lines([] if newest is None else [newest]))
+        if newest is not None:
             row = self._rows.pop(newest)
             self._fix()
             self._rows, self._kept_bytes = {newest: row}, self._kept_bytes + len(fixed)

@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 
 from ..notice import warn
+from ..running import data_of
 
 
 class Origin(L.Callback):
@@ -30,7 +31,7 @@ class Origin(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Compare; the samples are loaded by now."""
-        self.now["data"] = trainer.datamodule.fingerprint()
+        self.now["data"] = data_of(trainer).fingerprint()
         for what, then in self.then.items():
             if then != self.now[what]:
                 warn(f"going on with another {what} ({self.now[what]}) than the checkpoint was made with ({then})")

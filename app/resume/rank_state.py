@@ -9,6 +9,8 @@ import numpy as np
 import torch.distributed as dist
 from lightning.fabric.utilities.seed import _collect_rng_states, _set_rng_states
 
+from ..running import module_of
+
 
 class RankState(L.Callback):
     """Saves a state of every process; the same number of processes gets it back.
@@ -76,8 +78,8 @@ class RunningMetrics(RankState):
 
     def collect(self, pl_module: L.LightningModule) -> dict[str, Any]:
         """The sums."""
-        return pl_module.train_metrics.sums()
+        return module_of(pl_module).train_metrics.sums()
 
     def restore(self, pl_module: L.LightningModule, state: dict[str, Any]) -> None:
         """Add the sums to what is there, which is nothing."""
-        pl_module.train_metrics.add_sums(state)
+        module_of(pl_module).train_metrics.add_sums(state)

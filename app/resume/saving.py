@@ -76,7 +76,7 @@ class BestCheckpoint(Checkpoint):
         state = checkpoint["callbacks"].get(self.state_key)
         if trainer.state.fn != "fit" or not state or not state["written"]:
             return
-        found, resumed = True, Path(trainer.ckpt_path)
+        found, resumed = True, Path(str(trainer.ckpt_path))
         if trainer.is_global_zero:
             on_disk, now = _step_of(self.path), checkpoint["global_step"]
             if state["step"] == now != on_disk and resumed.parent.resolve() == self.path.parent.resolve():
@@ -139,6 +139,7 @@ class LastCheckpoint(Checkpoint):
     ) -> None:
         """Save within an epoch, unless a better moment follows at once."""
         self.accumulating = (batch_idx + 1) % trainer.accumulate_grad_batches != 0 and not trainer.is_last_batch
+        assert trainer.val_check_batch is not None  # training has begun
         if not trainer.is_last_batch and (batch_idx + 1) % trainer.val_check_batch != 0:
             self._save_if_wanted(trainer)
 

@@ -38,7 +38,7 @@ class StopSignals(L.Callback):
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
             self._before = {signum: signal.getsignal(signum) for signum in SIGNALS}
-            if self._before.get(HANGUP) == signal.SIG_IGN:
+            if HANGUP is not None and self._before.get(HANGUP) == signal.SIG_IGN:
                 del self._before[HANGUP]  # as nohup wants it
         return self
 

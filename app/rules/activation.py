@@ -29,7 +29,7 @@ class Activation(Rule):
         tensor([0., 3.])
     """
 
-    surrogate: Surrogate = setting(Exponential(), "shape of the surrogate derivative dS/dV")  # type: ignore[misc]
+    surrogate: Surrogate = setting(Exponential(), "shape of the surrogate derivative dS/dV")
     variant: Variant = setting("srm", "reset not differentiated (srm), differentiated (rnn), errors pass it (slayer)")
     zero_without_errors: ClassVar[bool] = True
 

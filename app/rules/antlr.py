@@ -32,7 +32,7 @@ class Antlr(Rule):
 
     lambda_act: float = setting(1.0, "weight of the activation-based error", ge=0)
     lambda_tim: float = setting(1.0, "weight of the timing-based error", ge=0)
-    surrogate: Surrogate = setting(Exponential(), "shape of the surrogate derivative dS/dV")  # type: ignore[misc]
+    surrogate: Surrogate = setting(Exponential(), "shape of the surrogate derivative dS/dV")
     min_slope: float = setting(MIN_SLOPE, "least slope by which a timing error is divided, potential per step", gt=0)
     zero_without_errors: ClassVar[bool] = True
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from ..equations import Equation, parameters
 from ..neuron.limits import require_single_precision
@@ -56,10 +56,10 @@ class Rule:
 
     membrane_error: ClassVar[Any]
     """δV[t], all arguments pointwise: numbers, or tensors of shape [T, B, *N]."""
-    surrogate: ClassVar[Callable[..., Any] | None] = None
+    surrogate = cast("Callable[..., Any] | None", None)
     through_reset: ClassVar[bool] = False
     zero_without_errors: ClassVar[bool] = False
-    silent_penalty: ClassVar[float] = 0.0
+    silent_penalty = 0.0
 
     def __post_init__(self) -> None:
         require_single_precision(**self.settings())

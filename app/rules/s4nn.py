@@ -32,7 +32,7 @@ class S4NN(LayerRule):
         silent_penalty: as in the timing rule.
     """
 
-    silent_penalty: float = setting(100.0, "coefficient of the penalty that revives silent neurons", ge=0)  # type: ignore[misc]
+    silent_penalty: float = setting(100.0, "coefficient of the penalty that revives silent neurons", ge=0)
     errors: ClassVar[tuple[str, ...]] = ("error_t",)
 
     def differentiate_layer(self, run: LayerRun, error_S: Tensor, error_t: Tensor) -> LayerErrors:

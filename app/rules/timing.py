@@ -32,7 +32,7 @@ class Timing(Rule):
     """
 
     min_slope: float = setting(MIN_SLOPE, "least slope by which a timing error is divided, potential per step", gt=0)
-    silent_penalty: float = setting(100.0, "coefficient of the penalty that revives silent neurons", ge=0)  # type: ignore[misc]
+    silent_penalty: float = setting(100.0, "coefficient of the penalty that revives silent neurons", ge=0)
     zero_without_errors: ClassVar[bool] = True
 
     @staticmethod

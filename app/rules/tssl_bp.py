@@ -31,7 +31,7 @@ class TSSLBP(Rule):
         True
     """
 
-    surrogate: Surrogate = setting(Exponential(), "shape of the surrogate derivative dS/dV")  # type: ignore[misc]
+    surrogate: Surrogate = setting(Exponential(), "shape of the surrogate derivative dS/dV")
     min_slope: float = setting(MIN_SLOPE, "least slope by which a timing error is divided, potential per step", gt=0)
     zero_without_errors: ClassVar[bool] = True
 

@@ -38,7 +38,7 @@ class Training:
 
     def __init__(self, line: Sequence[str], config: str, log: str, cpus: int) -> None:
         self.given = (tuple(line), config, log, cpus)
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> int:
         """Train, from the last checkpoint if there is one; returns the exit code of ``train.py``."""
@@ -74,7 +74,7 @@ class Training:
         return DelayedSubmission(Training(*self.given))
 
 
-def _code_of(process: subprocess.Popen) -> int:
+def _code_of(process: subprocess.Popen[bytes]) -> int:
     """Wait; between two looks a signal's handler may call what needs the process itself."""
     while (code := process.poll()) is None:
         time.sleep(0.2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol, get_type_hints
+from typing import ClassVar, NamedTuple, Protocol, cast, get_type_hints
 
 import yaml
 from omegaconf import OmegaConf
@@ -41,7 +41,7 @@ class Launcher(Protocol):
         after_stop: what has become of the runs when the sweep was stopped.
     """
 
-    after_stop: str
+    after_stop: ClassVar[str]
 
     def check(self, jobs: int | None) -> None:
         """Raise a UserError if so many runs at the same time cannot be, or what launches them is missing."""
@@ -89,4 +89,4 @@ def launcher_of(given: Mapping[str, str]) -> Launcher:
         value, bounds = tree[one.name], one.metadata["bounds"]
         if isinstance(value, int | float) and not within(value, bounds):
             raise UserError(f"{key}={text} is out of range: it must be {bounds_words(bounds)}")
-    return OmegaConf.to_object(tree)  # type: ignore[return-value]
+    return cast(Launcher, OmegaConf.to_object(tree))

@@ -194,7 +194,7 @@ def _row(one: Outcome, is_chosen: bool, is_tied: bool) -> dict[str, Any]:
 
 
 def _test_row(one: Outcome) -> dict[str, float | None]:
-    row = {}
+    row: dict[str, float | None] = {}
     for name in _tested(one):
         value = one.test_spread(name)
         row |= {f"test/{name} mean": _json(value.mean), f"test/{name} std": _json(value.std)}

@@ -128,7 +128,8 @@ class Local:
 
         The runs inherit the lock.
         """
-        waiting, running, finished = list(trials), {}, []
+        waiting, finished = list(trials), []
+        running: dict[subprocess.Popen[bytes], tuple[Trial, float]] = {}
         at_once = _at_once(jobs, len(trials))
         threads = str(max(1, cores() // at_once))
         try:
@@ -150,7 +151,7 @@ def _at_once(jobs: int | None, runs: int) -> int:
     return min(jobs or cores(), max(runs, 1))
 
 
-def start(trial: Trial, threads: str, lock: int) -> subprocess.Popen:
+def start(trial: Trial, threads: str, lock: int) -> subprocess.Popen[bytes]:
     """Run a trial, anew or from where it stopped; it inherits the lock."""
     limits = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     with log_of(trial).open("a", encoding="utf-8") as log:
@@ -160,12 +161,12 @@ def start(trial: Trial, threads: str, lock: int) -> subprocess.Popen:
             stdout=log,
             stderr=subprocess.STDOUT,
             env=os.environ | limits,
-            **({"pass_fds": [lock]} if os.name == "posix" else {}),
+            pass_fds=[lock] if os.name == "posix" else (),
             start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the runs in order
         )
 
 
-def stop(processes: Sequence[subprocess.Popen]) -> None:
+def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """End runs, each at its next checkpoint; waits for them."""
     for process in processes:
         process.terminate()

@@ -162,7 +162,7 @@ class Running:
     option: Option
     runs: list[Trial]
     left: list[Trial]
-    process: subprocess.Popen | None = None
+    process: subprocess.Popen[bytes] | None = None
     told: int = 0
     pruned: bool = False
     began_s: float = field(default_factory=time.monotonic)

@@ -168,7 +168,7 @@ class _Submitted:
     @property
     def has_result(self) -> bool:
         """Whether the job came to its end by itself."""
-        return self.job.paths.result_pickle.exists()
+        return bool(self.job.paths.result_pickle.exists())
 
     def is_over(self, alive: set[str] | None) -> bool:
         """Whether it is over, by what it has left behind, or since it has been out of the queue for long enough."""

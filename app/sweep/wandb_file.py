@@ -30,7 +30,8 @@ def sweep_file(plan: Plan) -> str:
         "parameters": fixed | seeds | axes,
         "command": ["${env}", "${interpreter}", "${program}", "${args_no_hyphens}"],
     }
-    return yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
+    text: str = yaml.safe_dump(spec, sort_keys=False, allow_unicode=True)
+    return text
 
 
 def _typed(text: str) -> Any:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning as L
 import torch
@@ -39,6 +39,7 @@ from ..layers.delays import Delays
 from ..network import Network
 from ..neuron.lif import Neuron, centre_bias
 from ..neuron.limits import LARGEST
+from ..neuron.models import NeuronModel
 from ..notice import warn
 from ..resume.checkpoint import AtomicCheckpoints
 from ..resume.fits_run import FitsRun
@@ -56,12 +57,15 @@ from .processes import ending_together, launched, meet, meet_when_started, settl
 from .start import Start
 from .start_from import StartedFrom, start_from
 
+T = TypeVar("T")
+
 
 def build_neuron(config: Config) -> Neuron:
     """The neuron constants."""
     n = config.neuron
     with _naming("neuron"):
-        return config.component("neuron.model").neuron(config.time_steps, n.threshold, n.max_spikes_per_neuron, n.reset)
+        model: NeuronModel = config.component("neuron.model")
+        return model.neuron(config.steps, n.threshold, n.max_spikes_per_neuron, n.reset)
 
 
 def build_delays(config: Config) -> Delays | None:
@@ -95,18 +99,27 @@ def compared_rules(config: Config) -> dict[str, Rule]:
 def build_network(config: Config) -> Network:
     """The network with its starting weights, a function of the seed alone; global random numbers are left alone."""
     neuron = build_neuron(config)
-    bias = config.init_bias_center * centre_bias(neuron, config.time_steps) if config.init_bias_center else 0.0
+    bias = config.init_bias_center * centre_bias(neuron, config.steps) if config.init_bias_center else 0.0
     if not abs(bias) <= LARGEST:
         raise UserError(f"init_bias_center={config.init_bias_center:g} makes biases that no float32 holds; try 1")
     rule = config.component("rule")
     with _naming(""), torch.random.fork_rng([]):
         torch.random.default_generator.manual_seed(stream_seed(config.seed, "weights"))
-        others = {"delays": build_delays(config), "products": config.products}
-        learned = {"learn": config.neuron.learn, "learn_per": config.neuron.learn_per}
-        network = Network(config.network, neuron, rule, bias, config.engine, **others, **learned)  # type: ignore[arg-type]
-        for purpose, draw in (("recurrent", network.draw_recurrent_weights), ("delays", network.draw_delays)):
-            torch.random.default_generator.manual_seed(stream_seed(config.seed, purpose))
-            draw()
+        network = Network(
+            config.layers,
+            neuron,
+            rule,
+            bias,
+            config.engine,
+            delays=build_delays(config),
+            products=config.products,
+            learn=config.neuron.learn,
+            learn_per=config.neuron.learn_per,
+        )
+        torch.random.default_generator.manual_seed(stream_seed(config.seed, "recurrent"))
+        network.draw_recurrent_weights()
+        torch.random.default_generator.manual_seed(stream_seed(config.seed, "delays"))
+        network.draw_delays()
     for layer in network.spiking if config.init_weight_mean else ():
         layer.weight.data.add_(config.init_weight_mean * layer.fan_in**-0.5)
     return network
@@ -137,13 +150,13 @@ def build_data(config: Config, network: Network) -> EventDataModule:
     data = _data_module(config, network)
     if prod(network.input_shape) != prod(data.input_shape):
         raise UserError(
-            f"network starts with {config.network[0]}, but task={config.task} has "
+            f"network starts with {config.layers[0]}, but task={config.task} has "
             f"{'x'.join(map(str, data.input_shape))} inputs; start it with {_fitting(data.input_shape)}"
         )
     outputs = network.spiking[-1].shape[0]
     if outputs < data.num_classes:
         raise UserError(
-            f"network ends with {config.network[-1]}, but task={config.task} has {data.num_classes} classes; "
+            f"network ends with {config.layers[-1]}, but task={config.task} has {data.num_classes} classes; "
             f"end it with fc{data.num_classes}"
         )
     return data
@@ -398,7 +411,7 @@ STEP_HOOKS = (
 )
 
 
-def _without_empty_hooks(owner: Any, base: type) -> Any:
+def _without_empty_hooks(owner: T, base: type) -> T:
     """Take away the hooks of every step that do nothing: Lightning skips what is not callable, and a step is short."""
     for hook in STEP_HOOKS:
         if getattr(type(owner), hook) is getattr(base, hook):
@@ -415,7 +428,8 @@ def build_trainer(config: Config, out: Path, callbacks: list[L.Callback], logger
     t = config.trainer
     options = {key: value for key, value in vars(t).items() if value is not None}
     options["accelerator"] = _accelerator(t.accelerator)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing reads it, and filling costs a pass over it
+    # nothing reads uninitialised memory, and filling it costs a pass over it
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # a property of the module
     if t.enable_progress_bar:
         callbacks = [*callbacks, SpikeProgressBar(refresh_rate=20)]
     try:

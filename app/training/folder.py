@@ -121,13 +121,13 @@ def holds_run(path: Path) -> bool:
     return (path / CONFIG).exists() or (path / CHECKPOINTS).exists()
 
 
-def latest_run(out: str) -> Path:
+def latest_run(out: Path) -> Path:
     """The newest of ``out``, ``out-2``, ``out-3``, … that holds a run; one with checkpoints goes before one without.
 
     Raises:
         UserError: there is none.
     """
-    candidates = [Path(out), *Path(out).parent.glob(f"{Path(out).name}-[0-9]*")]
+    candidates = [out, *out.parent.glob(f"{out.name}-[0-9]*")]
     found = [path for path in candidates if holds_run(path)]
     if not found:
         raise UserError(f"ckpt=last: {out} holds no checkpoint to go on from; leave ckpt= out to start a new run there")

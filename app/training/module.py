@@ -9,6 +9,7 @@ from typing import Any, Literal, NoReturn
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 from torch.nn.utils import clip_grad_value_, clip_grads_with_norm_, get_total_norm
 from torchmetrics import Metric
@@ -22,6 +23,7 @@ from ..losses.spike_cost import spike_cost
 from ..metrics import SpikeMetrics, exact_sum
 from ..network import Network, NetworkOutput
 from ..operations import OperationMetrics
+from ..running import data_of, logs_this_step
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ class SpikingModule(L.LightningModule):
 
     def forward(self, batch: Batch) -> NetworkOutput:
         """The network's output for a batch, counted in the window that counts."""
-        output = self.network(batch.events)
+        output: NetworkOutput = self.network(batch.events)
         return output.until_fired() if self.until_fired else output
 
     def loss(self, output: NetworkOutput, batch: Batch) -> Tensor:
@@ -103,7 +105,7 @@ class SpikingModule(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch; raises RunStopped when it is not finite, on a GPU not before somebody asks for numbers."""
-        output = self(batch)
+        output: NetworkOutput = self(batch)
         loss = self.loss(output, batch)
         if _on_cpu(loss) and not math.isfinite(loss.item()):
             self._stop(loss_trouble(self.network), self.global_step)
@@ -114,7 +116,10 @@ class SpikingModule(L.LightningModule):
             self._log_step(loss, output, batch)
         if self.silent_penalty:
             loss = loss + self._silence(output)
-        return loss + self.spike_cost * spike_cost(output.decision_BL) if self.spike_cost else loss
+        if self.spike_cost:
+            assert output.decision_BL is not None  # an engine's output has it
+            loss = loss + self.spike_cost * spike_cost(output.decision_BL)
+        return loss
 
     def stop_if_not_finite(self) -> None:
         """Raise RunStopped when a GPU has seen a loss or gradient that is not finite; waits for it."""
@@ -125,18 +130,19 @@ class SpikingModule(L.LightningModule):
         raise RunStopped(trouble.sentence(self.current_epoch, step))
 
     def _logs_this_step(self) -> bool:
-        return self.global_step % self.trainer.log_every_n_steps == 0
+        return logs_this_step(self.trainer)
 
-    def _silence(self, output: NetworkOutput) -> Tensor:
+    def _silence(self, output: NetworkOutput) -> Tensor | int:
         dense = [pair for pair in zip(self.network.spiking, output.layers, strict=True) if pair[0].weight.dim() == 2]
         return sum(
             silent_neuron_penalty(layer.weight, activity.silent_share_N, self.silent_penalty)
             for layer, activity in dense
-        )  # type: ignore[return-value]
+        )
 
     def _log_step(self, loss: Tensor, output: NetworkOutput, batch: Batch) -> None:
         spikes = sum(activity.totals_TB.sum() for activity in output.layers) / len(batch.label_B)
-        lr = self.optimizers().param_groups[0]["lr"]
+        (optimizer,) = self.trainer.optimizers
+        lr = optimizer.param_groups[0]["lr"]
         values = {"train/loss_step": loss.detach(), "train/spikes_per_sample_step": spikes, "train/lr": lr}
         self._log_now(values, self.global_step)
 
@@ -177,9 +183,9 @@ class SpikingModule(L.LightningModule):
             norm = get_total_norm([gradient.double() for gradient in gradients])
         return norm
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> NetworkOutput:
+    def validation_step(self, batch: Batch, batch_idx: int) -> NetworkOutput:  # type: ignore[override]  # allows all
         """Add a batch to the validation metrics; callbacks see the output."""
-        output = self(batch)
+        output: NetworkOutput = self(batch)
         self._measure(self.val_metrics, output, batch)
         return output
 
@@ -219,7 +225,7 @@ class SpikingModule(L.LightningModule):
         metrics.reset()
         return values
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimiser, and the learning-rate schedule by step."""
         how = self.optimisation
         parameters = self._parameter_groups()
@@ -255,7 +261,7 @@ class SpikingModule(L.LightningModule):
         (lightning issue 20550).
         """
         trainer = self.trainer
-        batches, limit = len(trainer.datamodule.train_dataloader()), trainer.limit_train_batches
+        batches, limit = len(data_of(trainer).train_dataloader()), trainer.limit_train_batches
         batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
         return math.ceil(batches / trainer.accumulate_grad_batches)
 

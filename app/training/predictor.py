@@ -147,7 +147,8 @@ class Predictor:
     def run(self, events: SpikeEvents) -> NetworkOutput:
         """All spikes of the network, without gradient."""
         with torch.no_grad():
-            return self.network(events)
+            output: NetworkOutput = self.network(events)
+        return output
 
     def answers(self, output: NetworkOutput) -> list[Prediction]:
         """What the output of the network says about each sample."""

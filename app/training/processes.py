@@ -82,7 +82,7 @@ def settle_rank(trainer: L.Trainer) -> None:
             f"this process is number {max(trainer.global_rank, trainer.local_rank)}, counted from 0, but {keys} make "
             f"{wanted}; raise them or unset {_variables()}"
         )
-    rank_zero_only.rank = trainer.global_rank
+    rank_zero_only.rank = trainer.global_rank  # type: ignore[attr-defined]  # a function
 
 
 def launched(trainer: L.Trainer) -> bool:
@@ -174,7 +174,8 @@ class NobodyCame(RunStopped):
 
 def _meeting_place(rank: int, world_size: int, host: str, port: int) -> dist.TCPStore:
     """The store by which the processes find one another, when all of them have come."""
-    began_s, said, store = time.monotonic(), False, None
+    began_s, said = time.monotonic(), False
+    store: dist.TCPStore | None = None
     keys = [f"here{other}" for other in range(world_size)]
     while store is None or not store.check(keys):
         if store is None and (store := _connect(rank, host, port)):

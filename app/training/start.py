@@ -105,9 +105,9 @@ class Start:
     def _open(self, folder: Taken, origin: Mapping[str, str]) -> Start:
         os.environ[CLAIMED] = str(folder.path)
         start = self._in(folder.path)
-        for file in self.damaged:
-            warn(f"{file} is damaged and was set aside; going on from {self.checkpoint}")
-            file.replace(file.with_name(f"{file.name}.damaged"))
+        for damaged in self.damaged:
+            warn(f"{damaged} is damaged and was set aside; going on from {self.checkpoint}")
+            damaged.replace(damaged.with_name(f"{damaged.name}.damaged"))
         remove_partial_files(start.out)
         with replacing(start.out / CONFIG) as file:
             file.write("".join(f"# {what} {value}\n" for what, value in origin.items()) + to_yaml(start.config))
@@ -132,18 +132,18 @@ def prepare(argv: Sequence[str]) -> Start:
     arguments = parse_arguments(argv)
     config = load_config(argv)
     if config.ckpt is None:
-        start = Start(config, Path(config.out), named="out" in arguments)
+        start = Start(config, config.folder, named="out" in arguments)
     elif config.ckpt == "last":
-        start = _resume_last(argv, config, latest_run(config.out))
+        start = _resume_last(argv, config, latest_run(config.folder))
     else:
-        start = _resume_from(argv, config, Path(config.out) if "out" in arguments else None)
+        start = _resume_from(argv, config, Path(config.ckpt), config.folder if "out" in arguments else None)
     start.config.out = str(start.out)
     return start
 
 
-def _resume_from(argv: Sequence[str], config: Config, out: Path | None) -> Start:
+def _resume_from(argv: Sequence[str], config: Config, path: Path, out: Path | None) -> Start:
     """Go on from a file, or from the newest intact checkpoint of a run's folder."""
-    path, damaged = Path(config.ckpt), []
+    damaged: list[Path] = []
     if path.is_dir():
         if not has_checkpoints(path):
             raise UserError(
@@ -192,8 +192,8 @@ def _resume(
     config.ckpt = str(path)
     own_folder = Path(os.path.realpath(path)).parent.parent == out.resolve()  # its metrics.csv is the checkpoint's
     metrics = content.get("metrics") if own_folder else None
-    rest = {"again": again, "damaged": tuple(damaged), "stamp": stamp}
-    return Start(config, out, path, int(content["global_step"]), metrics, **rest)
+    step = int(content["global_step"])
+    return Start(config, out, path, step, metrics, again=again, damaged=tuple(damaged), stamp=stamp)
 
 
 def _epochs(content: dict[str, Any]) -> int:
@@ -201,7 +201,8 @@ def _epochs(content: dict[str, Any]) -> int:
     try:
         return int(content["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
     except (KeyError, TypeError, ValueError):  # foreign, which is refused when it is loaded
-        return content["epoch"]
+        epoch: int = content["epoch"]
+        return epoch
 
 
 def _check_length(content: dict[str, Any], config: Config, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -78,7 +79,7 @@ def _layers(state: dict[str, Any]) -> list[dict[str, torch.Tensor]]:
     return [layers[index] for index in sorted(layers)]
 
 
-def _shapes(parameters: dict[str, torch.Tensor]) -> str:
+def _shapes(parameters: Mapping[str, torch.Tensor]) -> str:
     """The shapes of a layer's parameters: weights 10x20, biases 10."""
     words = {"weight": "weights", "recurrent_weight": "recurrent weights", "bias": "biases", "delay_steps": "delays"}
     named = {words.get(name, name): "x".join(map(str, value.shape)) for name, value in parameters.items()}
@@ -87,7 +88,8 @@ def _shapes(parameters: dict[str, torch.Tensor]) -> str:
 
 def _other_neurons(before: dict[str, Any], config: Config) -> dict[str, list[Any]]:
     """The settings on which the meaning of a weight depends, where they differ: there, here."""
-    there = before.get("neuron") if isinstance(before.get("neuron"), dict) else {}
+    neuron = before.get("neuron")
+    there = neuron if isinstance(neuron, dict) else {}
     pairs = {f"neuron.{name}": [there.get(name), value] for name, value in vars(config.neuron).items()}
     pairs |= {"time_steps": [before.get("time_steps"), config.time_steps]} if config.neuron.beta_auto else {}
     return {name: pair for name, pair in pairs.items() if name in keys() and pair[0] != pair[1]}

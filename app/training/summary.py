@@ -35,7 +35,7 @@ def heading(run: Run) -> str:
     went_on = f", going on from {start.checkpoint} at step {start.step}" if start.checkpoint else ""
     parameters = sum(p.numel() for p in run.module.network.parameters())
     return (
-        f"{c.task}: {'-'.join(c.network)} ({parameters:,} parameters), T = {c.time_steps}, rule {c.rule}, "
+        f"{c.task}: {'-'.join(c.layers)} ({parameters:,} parameters), T = {c.time_steps}, rule {c.rule}, "
         f"loss {c.loss}, seed {c.seed}{went_on}\n"
         f"{begun}engine {run.runs_on['engine']} on {run.runs_on['device']}, writing to {start.out}"
     )

@@ -39,7 +39,7 @@ class Trained:
             stops_at_decision: run each sample only to its first output spike; what comes later is not measured.
         """
         self.module.stops_at_decision = stops_at_decision
-        trainer = build_trainer(self.config, Path(self.config.out), [], [])
+        trainer = build_trainer(self.config, self.config.folder, [], [])
         trainer.test(self.module, datamodule=self.data, verbose=False)
         values = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
         if stops_at_decision:

@@ -10,7 +10,7 @@ from app.events import SpikeEvents
 from app.kernels import reference
 from app.readout import decision_steps, first_spike_steps, predict_by_first
 from app.rules import timing
-from tests.support.networks import RULES, assert_close, compare, make, run, trains
+from tests.support.networks import RULES, assert_close, compare, make, poison_memory, run, trains
 
 SHAPES = [
     (1, 1, ["5", "fc1"]),
@@ -120,14 +120,7 @@ def test_errors_that_end_early_and_non_contiguous_input():
 def test_poisoned_memory_is_never_read(monkeypatch):
     network, spikes = make(["63", "fc70", "fc33", "fc10"], 30, max_spikes=2), trains(30, 3, 63)
     _, expected = run(network, "numba", spikes)
-    empty = np.empty
-
-    def poisoned(*args, **kwargs):
-        array = empty(*args, **kwargs)
-        array.fill({"f": np.nan, "i": -(2**31), "u": 2**63 + 1, "b": True}[array.dtype.kind])
-        return array
-
-    monkeypatch.setattr(np, "empty", poisoned)
+    poison_memory(monkeypatch)
     _, gradients = run(network, "numba", spikes)
     assert all(torch.equal(gradients[name], expected[name]) for name in expected)
 

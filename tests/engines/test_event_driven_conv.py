@@ -14,6 +14,7 @@ from app.neuron.lif import Neuron
 from app.neuron.surrogate import Exponential
 from app.readout import decision_steps
 from app.rules import activation, antlr, timing
+from tests.support.networks import poison_memory
 
 RULES = {
     "activation": activation(),
@@ -149,14 +150,7 @@ def test_the_same_bits_for_any_number_of_threads_and_poisoned_memory(spec, monke
     network = make(spec, max_spikes=2)
     spikes, threads = SpikeEvents.from_dense(trains(network, batch=5)), torch.get_num_threads()
     _, expected = run(network, "event_driven", spikes)
-    empty = np.empty
-
-    def poisoned(*args, **kwargs):
-        array = empty(*args, **kwargs)
-        array.fill({"f": np.nan, "i": -(2**31), "u": 2**63 + 1, "b": True}[array.dtype.kind])
-        return array
-
-    monkeypatch.setattr(np, "empty", poisoned)
+    poison_memory(monkeypatch)
     try:
         for number in (1, 2, 3):
             torch.set_num_threads(number)

@@ -12,7 +12,7 @@ from app.neuron.lif import Neuron
 from app.neuron.psp import psp_slope_kernel
 from app.neuron.surrogate import Exponential, Rectangular
 from app.rules import activation, antlr, timing
-from tests.support.surrogate_step import SurrogateStep
+from tests.support.unrolled import unrolled
 
 T, B, M, N = 40, 3, 9, 7
 
@@ -90,22 +90,6 @@ def test_slayer_scan_ignores_the_reset():
     silent = adjoint(error, torch.zeros_like(out), neuron)
     assert torch.equal(through.drive_TBN, silent.drive_TBN)
     assert not torch.equal(through.drive_TBN, adjoint(error, out, neuron).drive_TBN)
-
-
-def unrolled(drive, bias, neuron, surrogate, detach_reset):
-    """The equations of SPEC 1 written step by step for autograd."""
-    current = potential = torch.zeros_like(drive[0])
-    spike, count, out = torch.zeros_like(drive[0]), torch.zeros_like(drive[0]), []
-    for t in range(len(drive)):
-        gate = 1 - (spike.detach() if detach_reset else spike)
-        current = neuron.alpha_i * gate * current + neuron.beta_i * drive[t]
-        potential = neuron.alpha_v * gate * potential + neuron.beta_v * current + neuron.beta_bias * bias
-        spike = SurrogateStep.apply(potential, neuron, surrogate)
-        if neuron.max_spikes is not None:
-            spike = spike * (count < neuron.max_spikes)
-            count = count + spike.detach()
-        out.append(spike)
-    return torch.stack(out)
 
 
 @pytest.mark.parametrize("surrogate", [Exponential(0.7, 2.0), Rectangular(0.8)], ids=["exponential", "rectangular"])

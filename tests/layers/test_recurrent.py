@@ -11,7 +11,7 @@ from app.neuron.lif import Neuron
 from app.neuron.surrogate import Exponential, Rectangular
 from app.rules import RULES, activation, antlr, timing
 from tests.support import continuous_loop as exact
-from tests.support.surrogate_step import SurrogateStep
+from tests.support.unrolled import unrolled
 
 T, B, M, N = 30, 3, 6, 5
 STEPS_S = (4e-5, 1e-5)
@@ -26,24 +26,6 @@ def make(seed: int = 0, **options):
     return spikes, weight, own, bias, Neuron.auto(0.9, 0.8, T, **options)
 
 
-def unrolled(drive, own, bias, neuron, surrogate, detach_reset):
-    """SPEC 1 with W_rec S[t-1] in the drive, step by step for autograd; only resets may be cut out of the graph."""
-    current = potential = spike = torch.zeros_like(drive[0])
-    count, out = torch.zeros_like(drive[0]), []
-    for t in range(len(drive)):
-        lost = spike.detach() if detach_reset else spike
-        heard = drive[t] + spike @ own.t()
-        current = neuron.alpha_i * ((1 - lost) if neuron.reset == "both" else 1) * current + neuron.beta_i * heard
-        kept = potential - neuron.threshold * lost if neuron.reset == "subtract" else (1 - lost) * potential
-        potential = neuron.alpha_v * kept + neuron.beta_v * current + neuron.beta_bias * bias
-        spike = SurrogateStep.apply(potential, neuron, surrogate)
-        if neuron.max_spikes is not None:
-            spike = spike * (count < neuron.max_spikes)
-            count = count + spike.detach()
-        out.append(spike)
-    return torch.stack(out)
-
-
 @pytest.mark.parametrize("reset", ["both", "potential", "subtract"])
 @pytest.mark.parametrize("max_spikes", [None, 2])
 @pytest.mark.parametrize("variant", ["rnn", "srm"])
@@ -52,7 +34,7 @@ def test_activation_rule_equals_autograd_through_the_unrolled_loop(variant, max_
     surrogate = Exponential(0.7, 2.0) if reset == "both" else Rectangular(0.8)
     cotangent = torch.randn(T, B, N, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     parameters = (weight, own, bias)
-    out = unrolled(spikes @ weight.T, own, bias, neuron, surrogate, variant == "srm")
+    out = unrolled(spikes @ weight.T, bias, neuron, surrogate, variant == "srm", own)
     expected = torch.autograd.grad((out * cotangent).sum(), parameters)
     ours, _ = fire(*connect(spikes, spikes, weight, Dense()), bias, neuron, activation(surrogate, variant), own)
     assert 0 < ours.sum() < ours.numel()

@@ -45,19 +45,19 @@ class Arrays(Coded):
         return f"data.path = {self.path}" if self.arrays is None else "arrays"
 
     @property
-    def input_shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def input_shape(self) -> tuple[int, ...]:
         """The shape behind samples and steps; one channel where only rows and columns are given."""
         kind, values = self._samples_of("train")
         shape = values.shape[2 if kind == "spikes" else 1 :]
         return (1, *shape) if len(shape) == 2 else shape
 
     @property
-    def num_classes(self) -> int:  # type: ignore[override]
+    def num_classes(self) -> int:
         """One more than the largest label of all splits."""
         return 1 + max(int(values.max()) for name, values in self._all.items() if name.startswith("labels"))
 
     @property
-    def usual_time_steps(self) -> int:  # type: ignore[override]
+    def usual_time_steps(self) -> int:
         """T of the spikes; 100 for images."""
         kind, values = self._samples_of("train")
         return values.shape[1] if kind == "spikes" else 100

@@ -38,7 +38,7 @@ class Events(Streams):
         return f"data.path = {self.path}"
 
     @property
-    def num_classes(self) -> int:  # type: ignore[override]
+    def num_classes(self) -> int:
         """The folders."""
         return 1 + max(sample.label for samples in self._files.values() for sample in samples)
 

@@ -38,12 +38,12 @@ class Images(Coded):
         return f"data.path = {self.path}"
 
     @property
-    def input_shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def input_shape(self) -> tuple[int, ...]:
         """Channels, and the size of the first image."""
         return self._pixels(next(iter(self._files.values()))[0].path).shape
 
     @property
-    def num_classes(self) -> int:  # type: ignore[override]
+    def num_classes(self) -> int:
         """The folders."""
         return 1 + max(sample.label for samples in self._files.values() for sample in samples)
 
@@ -75,8 +75,8 @@ class Images(Coded):
         from PIL import Image
 
         try:
-            with Image.open(path) as image:
-                image = image.convert("RGB" if self.colour else "L")
+            with Image.open(path) as opened:
+                image = opened.convert("RGB" if self.colour else "L")
                 if self.image_size is not None:
                     image = image.resize((self.image_size, self.image_size))
                 return np.atleast_3d(np.asarray(image, np.uint8)).transpose(2, 0, 1)

@@ -43,12 +43,12 @@ class SpikeTrains(Task):
     outputs: int = 10
 
     @property
-    def input_shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def input_shape(self) -> tuple[int, ...]:
         """A row of inputs."""
         return (self.inputs,)
 
     @property
-    def num_classes(self) -> int:  # type: ignore[override]
+    def num_classes(self) -> int:
         """One target train for each output neuron."""
         return self.outputs
 

@@ -41,7 +41,7 @@ class TonicEvents(Streams):
         return f"data.name = {self.name} in data.root = {self.root}"
 
     @property
-    def num_classes(self) -> int:  # type: ignore[override]
+    def num_classes(self) -> int:
         """As many as tonic, or the data set's paper, says."""
         return CLASSES.get(self.name or "") or len(self._class.classes)
 
@@ -94,9 +94,10 @@ class TonicEvents(Streams):
             socket.setdefaulttimeout(TIMEOUT_S)
             return self._class(str(Path(self.root).expanduser()), **arguments)
         except (OSError, RuntimeError, KeyError, HTTPException) as error:
+            place = Path(self.root, str(self.name))
             raise UserError(
                 f"{self.name} cannot be read from data.root = {self.root} or downloaded there ({type(error).__name__}: "
-                f"{error}): put tonic's files into {Path(self.root) / self.name}, or set data.root to where they are."
+                f"{error}): put tonic's files into {place}, or set data.root to where they are."
             ) from error
         finally:
             socket.setdefaulttimeout(timeout)
