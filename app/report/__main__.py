@@ -23,7 +23,7 @@ from ..errors import UserError, run_command
 from .cli import read_results, write
 from .groups import Group, group
 from .page import page
-from .tables import csv_text, markdown
+from .tables import counted, csv_text, markdown
 
 COMMANDS = {"rebuild": "rebuild", "results": "results_page", "spike-trains": "spike_trains", "workspace": "workspace"}
 """Further commands and the modules that hold their ``main``."""
@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
     write(out, _content(out, groups, given.values.get("title", TITLE)))
     counts = {"unfinished": sum(one.unfinished for one in groups), "repeated": sum(len(o.repeats) for o in groups)}
     more = "".join(f", {n} of them {what}" for what, n in counts.items() if n)
-    print(f"{out}: {len(results)} runs of {len(groups)} settings{more}")
+    print(f"{out}: {counted(len(results), 'run')} of {counted(len(groups), 'setting')}{more}")
     return 0
 
 

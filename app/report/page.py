@@ -15,7 +15,7 @@ from ..colours import RULE_COLOURS, SETTING_COLOURS, SETTING_COLOURS_DARK, rule_
 from .groups import Group, Spread
 from .intervals import t_quantile
 from .results import Result, thin
-from .tables import NOTE, remarks_html, runs_html, settings_html
+from .tables import NOTE, counted, remarks_html, runs_html, settings_html
 
 SCRIPTS = ("charts.js", "views.js", "page.js")
 CURVES = {
@@ -76,7 +76,7 @@ def _about(groups: Sequence[Group]) -> str:
     left_out = f" ({unfinished} unfinished, left out of the means)" if unfinished else ""
     left_out += f" and {repeated} repeated" if repeated else ""
     return (
-        f"{len(runs)} runs{left_out} of {len(groups)} settings; code {', '.join(versions)}; "
+        f"{counted(len(runs), 'run')}{left_out} of {counted(len(groups), 'setting')}; code {', '.join(versions)}; "
         f"written {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}"
     )
 

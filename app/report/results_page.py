@@ -21,7 +21,7 @@ from .cli import read_results, write
 from .experiments import Experiment, published, read_experiments
 from .groups import Group, group, is_tie, spread
 from .intervals import CONFIDENCE, fold_means, wilson_interval
-from .tables import COLUMNS, MISSING, code, has_versions, remarks, trials, written
+from .tables import COLUMNS, MISSING, code, counted, has_versions, remarks, trials, written
 
 ABOUT = ("input", "counts", "augmentation", "selection")
 """What has to be known of a published figure before it is compared."""
@@ -117,9 +117,8 @@ def _origin(groups: Sequence[Group]) -> str:
     left_out = f"; {unfinished} unfinished" if unfinished else ""
     hours = sum(result.train_s or 0 for result in results) / 3600
     time = f"; {hours:.1f} hours of training" if hours >= 0.05 else ""
-    origin = (
-        f"{len(results)} finished runs{left_out}; seeds {_ranges(seeds)}; code {', '.join(versions) or MISSING}{time}."
-    )
+    runs, by = counted(len(results), "finished run"), ", ".join(versions) or MISSING
+    origin = f"{runs}{left_out}; seeds {_ranges(seeds)}; code {by}{time}."
     noted = "".join(f"\n- {md.cell(remark)}" for remark in remarks(groups))
     return origin + (f"\n{noted}" if noted else "")
 
@@ -231,7 +230,7 @@ def _folds(experiment: Experiment, groups: Sequence[Group]) -> list[str]:
             over = spread(means)
             mean, interval = over.mean, _shares(over.interval)
             line = f"{one.label}, cross-validation over {len(means)} folds: mean test accuracy {100 * mean:.2f} %; "
-            line += f"{CONFIDENCE:.0%} interval {interval} (Student's t over the folds' means)"
+            line += f"{100 * CONFIDENCE:g} % interval {interval} (Student's t over the folds' means)"
             if experiment.recordings:
                 wilson = _shares(wilson_interval(mean, experiment.recordings))
                 line += f", {wilson} (Wilson, the {experiment.recordings} recordings, each tested once)"
