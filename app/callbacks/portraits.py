@@ -31,7 +31,9 @@ class Portraits(L.Callback):
         data, has_labels = trainer.datamodule, bool(pl_module.test_metrics.classes)
         readout = pl_module.config.get("readout") if has_labels else None
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name, figure in drawn(View(pl_module.network, data.val_set, readout, tuple(data.input_shape), rows)):
+        shape, channels = tuple(data.input_shape), data.task.channel_names
+        view = View(pl_module.network, data.val_set, readout, shape, rows, channels=channels)
+        for name, figure in drawn(view):
             if not isinstance(figure, NothingToDraw):
                 save(figure, self.folder / f"{name}.png")
                 show(trainer.loggers, f"pictures/{name}", self.folder / f"{name}.png")
