@@ -13,6 +13,7 @@ from torch import Tensor
 from .colours import rule_colour, rule_line
 from .events import SpikeEvents
 from .files import replacing
+from .markdown import counted
 
 INK, GRID, ACCENT = "#1f2933", "#d9dee4", "#b3261e"
 DPI = 110
@@ -71,7 +72,7 @@ def raster(
         ax.scatter(steps.tolist(), neurons.tolist(), s=size, marker="|", c=INK, lw=1, zorder=3)
         if decision_step < time_steps:
             ax.axvline(decision_step, color=ACCENT, lw=3, alpha=0.3)
-        ax.set_ylabel(f"{name}\n{spikes.shape[1]} neurons\n{len(steps)} spikes", fontsize=8)
+        ax.set_ylabel(f"{name}\n{counted(spikes.shape[1], 'neuron')}\n{counted(len(steps), 'spike')}", fontsize=8)
         ax.set_ylim(spikes.shape[1] - 0.5, -0.5)
         ax.grid(axis="x", color=GRID, lw=0.5)
         if shaped.dim() == 4 and shaped.shape[1] > 1:

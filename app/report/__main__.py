@@ -20,10 +20,11 @@ from pathlib import Path
 
 from ..arguments import read_arguments, wants_help
 from ..errors import UserError, run_command
+from ..markdown import counted
 from .cli import read_results, write
 from .groups import Group, group
 from .page import page
-from .tables import counted, csv_text, markdown
+from .tables import csv_text, markdown
 
 COMMANDS = {"rebuild": "rebuild", "results": "results_page", "spike-trains": "spike_trains", "workspace": "workspace"}
 """Further commands and the modules that hold their ``main``."""

@@ -12,10 +12,11 @@ from string import Template
 from typing import Any
 
 from ..colours import RULE_COLOURS, SETTING_COLOURS, SETTING_COLOURS_DARK, rule_colour
+from ..markdown import counted
 from .groups import Group, Spread
 from .intervals import t_quantile
 from .results import Result, thin
-from .tables import NOTE, counted, remarks_html, runs_html, settings_html
+from .tables import NOTE, remarks_html, runs_html, settings_html
 
 SCRIPTS = ("charts.js", "views.js", "page.js")
 CURVES = {

@@ -21,7 +21,7 @@ from .cli import read_results, write
 from .experiments import Experiment, published, read_experiments
 from .groups import Group, group, is_tie, spread
 from .intervals import CONFIDENCE, fold_means, wilson_interval
-from .tables import COLUMNS, MISSING, code, counted, has_versions, remarks, trials, written
+from .tables import COLUMNS, MISSING, code, has_versions, remarks, trials, written
 
 ABOUT = ("input", "counts", "augmentation", "selection")
 """What has to be known of a published figure before it is compared."""
@@ -117,7 +117,7 @@ def _origin(groups: Sequence[Group]) -> str:
     left_out = f"; {unfinished} unfinished" if unfinished else ""
     hours = sum(result.train_s or 0 for result in results) / 3600
     time = f"; {hours:.1f} hours of training" if hours >= 0.05 else ""
-    runs, by = counted(len(results), "finished run"), ", ".join(versions) or MISSING
+    runs, by = md.counted(len(results), "finished run"), ", ".join(versions) or MISSING
     origin = f"{runs}{left_out}; seeds {_ranges(seeds)}; code {by}{time}."
     noted = "".join(f"\n- {md.cell(remark)}" for remark in remarks(groups))
     return origin + (f"\n{noted}" if noted else "")

@@ -97,11 +97,6 @@ def trials(group: Group) -> str:
     return f"{len(group.finished)}" + (f" ({', '.join(more)})" if more else "")
 
 
-def counted(number: int, what: str) -> str:
-    """1 run, 2 runs."""
-    return f"{number} {what}" + ("" if number == 1 else "s")
-
-
 def remarks(groups: Sequence[Group]) -> list[str]:
     """What a reader must know before the numbers are believed, a sentence each."""
     found = [remark for group in groups for remark in group.remarks]
@@ -225,7 +220,7 @@ def remarks_html(groups: Sequence[Group]) -> str:
         return ""
     items = "".join(f"<li>{escape(remark)}</li>" for remark in found)
     return (
-        f'<details class="notice" open><summary>{counted(len(found), "remark")} on these runs</summary>'
+        f'<details class="notice" open><summary>{md.counted(len(found), "remark")} on these runs</summary>'
         f"<ul>{items}</ul></details>"
     )
 

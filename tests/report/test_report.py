@@ -203,6 +203,8 @@ def exit_of(argv, monkeypatch, capsys):
         (["."], "no run of this project"),
         ([], "RUNS"),
         ([".", "--colour=red"], "--colour"),
+        ([".", "tilte=Mine"], "tilte=Mine"),
+        ([".", "title="], "title="),
     ],
 )
 def test_bad_input_is_one_sentence(argv, named, tmp_path, monkeypatch, capsys):
