@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from os.path import exists
 
 from .errors import UserError
 
@@ -38,7 +39,7 @@ def read_arguments(
         keys: those that the command knows; None for any.
         flags: those that it knows.
         words: what its words are, for example RUNS; None if it takes none. A word may hold ``=``, as folders do, unless
-            what is before that is a key.
+            what is before that is a key, or looks like one and there is no such file (``./a=b`` is none).
 
     Raises:
         UserError: an argument that the command does not know, or one given twice.
@@ -54,7 +55,7 @@ def read_arguments(
             if key in found.values:
                 raise UserError(f"{key} is given twice: leave one of them out")
             found.values[key] = value
-        elif words and not argument.startswith("-"):
+        elif words and not argument.startswith("-") and not (equals and key.isidentifier() and not exists(argument)):
             found.words.append(argument)
         else:
             forms = [words, *(["key=value"] if known is None else [f"{k}=…" for k in known])]

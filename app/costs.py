@@ -38,6 +38,7 @@ MEASURED = (
     ("neuron updates, all in every step", "neuron_updates", ",.0f"),
 )
 """Row, name, format."""
+ACCURACIES = {"accuracy_first": "accuracy by first spike", "accuracy_count": "accuracy by spike count"}
 
 
 def main(argv: list[str]) -> int:
@@ -123,8 +124,9 @@ def _table(trained: Trained, found: dict[str, dict[str, Any]]) -> str:
         f"  {'footprint (bytes)':36}{about['footprint_bytes']:>16,}",
         f"  energy: {energy['mac_pj']:g} pJ for a MAC, {energy['ac_pj']:g} pJ for an AC (mac_pj=, ac_pj=); "
         "memory and neuron updates are not in it",
-        *(f"  {key.replace('_', ' by ')}: {value:.2%}" for key, value in found["accuracy"].items()),
     ]
+    for key, value in found["accuracy"].items():
+        lines.append(f"  {ACCURACIES.get(key, key.replace('_', ' by ')):36}{value:>16.2%}")
     return "\n".join(lines)
 
 

@@ -20,6 +20,7 @@ Source: J. E. Pedersen et al., Neuromorphic intermediate representation, Nature 
 
 from __future__ import annotations
 
+from dataclasses import fields
 from importlib import import_module
 from itertools import pairwise
 from math import exp, prod
@@ -37,6 +38,11 @@ from .neuron.lif import Neuron
 from .rules.rule import Rule
 
 Discretisation = Literal["euler", "exponential"]
+ALIKE = (
+    "a network is read here with the same constants for all neurons of all layers (neuron.*): give them the same in "
+    "the other framework, or read the weights alone"
+)
+"""Why neurons that differ are refused, and what to do."""
 DT_S = 1e-4
 """The step that snnTorch assumes; NIR files do not hold one."""
 
@@ -241,8 +247,7 @@ def from_nir(
     if not neurons or len(neurons) != len(parameters):
         raise UserError("the graph must have CubaLIF neurons behind each of its weights, and behind nothing else")
     models = [_neuron(name, node, dt_s, discretisation, parameters[0][0].dtype) for name, node in neurons]
-    if any(model != models[0] for model in models):
-        raise UserError("the graph has neurons of several kinds; here all have the same constants")
+    _check_alike([name for name, _ in neurons], models)
     try:
         network = Network(spec, models[0], rule)
     except ValueError as error:
@@ -297,7 +302,7 @@ def _neuron(name: str, node: Any, dt_s: float, discretisation: str, dtype: np.dt
     values = {}
     for key in ("tau_syn", "tau_mem", "r", "w_in", "v_threshold", "v_reset"):
         if len(found := np.unique(getattr(node, key))) != 1:
-            raise UserError(f"node {name}: its neurons differ in {key}; here all have the same constants")
+            raise UserError(f"node {name}: its neurons differ in {key} ({found[0]:g} to {found[-1]:g}); {ALIKE}")
         values[key] = float(found[0])
     if values["v_reset"] != 0:
         raise UserError(f"node {name}: v_reset={values['v_reset']:g}, but a spike sets the potential to 0 here")
@@ -308,6 +313,17 @@ def _neuron(name: str, node: Any, dt_s: float, discretisation: str, dtype: np.dt
         return Neuron(_neat(alpha_v), _neat(alpha_i), _neat(beta), threshold=threshold, reset="potential")
     except ValueError as error:
         raise UserError(f"node {name}: {error}; is dt_s={dt_s:g} the file's?") from None
+
+
+def _check_alike(names: list[str], models: list[Neuron]) -> None:
+    """Refuse layers whose neurons have other constants than those of the first."""
+    for name, model in zip(names, models, strict=True):
+        for constant in fields(Neuron):
+            one, other = (getattr(m, constant.name) for m in (models[0], model))
+            if one != other:
+                raise UserError(
+                    f"nodes {names[0]} and {name} differ in {constant.name} ({one:g} and {other:g}); {ALIKE}"
+                )
 
 
 def _neat(value: float) -> float:

@@ -13,9 +13,12 @@ from torch import Tensor
 from .colours import rule_colour, rule_line
 from .events import SpikeEvents
 from .files import replacing
+from .markdown import counted
 
 INK, GRID, ACCENT = "#1f2933", "#d9dee4", "#b3261e"
 DPI = 110
+MOST_CHANNELS = 6
+"""So many channels of a raster's panel are named; of more, every second or so is."""
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -40,35 +43,60 @@ def spike_panels(events: SpikeEvents, output: Any) -> list[tuple[str, Tensor]]:
     """
     layers = [("input", events.to_dense())]
     layers += [(f"layer {k}", activity.dense_spikes()) for k, activity in enumerate(output.layers, 1)]
-    return [(name, spikes[:, 0].flatten(1).cpu()) for name, spikes in layers]
+    return [(name, spikes[:, 0].cpu()) for name, spikes in layers]
 
 
-def raster(layers: Sequence[tuple[str, Tensor]], decision_step: int, title: str, time_steps: int) -> Figure:
-    """Spike rasters of one sample, a panel for the input and each layer.
+def raster(
+    layers: Sequence[tuple[str, Tensor]],
+    decision_step: int,
+    title: str,
+    time_steps: int,
+    channels: Sequence[str] = (),
+) -> Figure:
+    """Spike rasters of one sample, a panel for the input and each layer; rows of one channel lie together.
 
     Args:
-        layers: (name, 0/1 spikes [T, N]) from the input to the output.
+        layers: (name, 0/1 spikes [T, *shape]) from the input to the output; a shape of three axes begins with channels.
         decision_step: step of the first output spike, marked by a line; T or more: no line.
         title: of the figure.
         time_steps: T.
+        channels: names of the input's channels; by default their numbers.
     """
-    heights = [max(1.0, min(3.0, spikes.shape[1] / 100)) for _, spikes in layers]
+    flat = [spikes.flatten(1) for _, spikes in layers]
+    heights = [max(1.0, min(3.0, spikes.shape[1] / 100)) for spikes in flat]
     figure = Figure(figsize=(8, 1.2 + 1.4 * sum(heights)), layout="constrained")
     axes = figure.subplots(len(layers), 1, sharex=True, squeeze=False, height_ratios=heights)[:, 0]
-    for ax, (name, spikes) in zip(axes, layers, strict=True):
+    for ax, (name, shaped), spikes in zip(axes, layers, flat, strict=True):
         steps, neurons = spikes.nonzero(as_tuple=True)
         size = 40 if spikes.shape[1] <= 20 else 14 if spikes.shape[1] <= 100 else 6
         ax.scatter(steps.tolist(), neurons.tolist(), s=size, marker="|", c=INK, lw=1, zorder=3)
         if decision_step < time_steps:
             ax.axvline(decision_step, color=ACCENT, lw=3, alpha=0.3)
-        ax.set_ylabel(f"{name}\n{spikes.shape[1]} neurons\n{len(steps)} spikes", fontsize=8)
+        ax.set_ylabel(f"{name}\n{counted(spikes.shape[1], 'neuron')}\n{counted(len(steps), 'spike')}", fontsize=8)
         ax.set_ylim(spikes.shape[1] - 0.5, -0.5)
         ax.grid(axis="x", color=GRID, lw=0.5)
+        if shaped.dim() == 4 and shaped.shape[1] > 1:
+            _mark_channels(ax, shaped.shape[1], spikes.shape[1], channels if shaped is layers[0][1] else ())
         ax.spines[["top", "right"]].set_visible(False)
     axes[-1].set_xlim(-0.5, time_steps - 0.5)
     axes[-1].set_xlabel("time step" + (" (red: first output spike)" if decision_step < time_steps else ""))
+    figure.align_ylabels(axes)
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def _mark_channels(ax: Axes, count: int, neurons: int, names: Sequence[str]) -> None:
+    """Lines between the channels of a raster, and their names or numbers in place of the neurons' numbers."""
+    size = neurons / count
+    for channel in range(1, count):
+        ax.axhline(channel * size - 0.5, color=GRID, lw=0.8, zorder=1)
+    shown = range(0, count, -(-count // MOST_CHANNELS))
+    if len(names) == count:
+        labels = [names[channel] for channel in shown]
+    else:
+        labels = [f"channel {channel}" for channel in shown]
+    ax.set_yticks([(channel + 0.5) * size - 0.5 for channel in shown], labels, fontsize=8)
+    ax.tick_params(axis="y", length=0)
 
 
 def matching(

@@ -96,6 +96,7 @@ def view_of(trained: Trained, run: Path | None, sample: str) -> View:
         rows,
         trained.epochs,
         int(sample),
+        trained.data.task.channel_names,
     )
 
 

@@ -52,6 +52,7 @@ class View:
         rows: what the run has logged, with ``epoch``.
         best_epoch: epochs after which its weights were kept; None if not known.
         sample: which one is drawn.
+        channels: names of the input's channels, if they have names.
     """
 
     network: Network
@@ -61,6 +62,7 @@ class View:
     rows: Sequence[Mapping[str, Any]] = ()
     best_epoch: int | None = None
     sample: int = 0
+    channels: Sequence[str] = ()
 
     @cached_property
     def one(self) -> tuple[Batch, NetworkOutput]:
@@ -113,7 +115,7 @@ def rasters(view: View) -> Figure:
     if batch.target_TBN is not None:
         panels.append(("target", batch.target_TBN[:, 0].cpu()))
     first = int(first_spike_steps(output.spikes_TBN)[0].min())
-    return raster(panels, first, view.title, batch.events.time_steps)
+    return raster(panels, first, view.title, batch.events.time_steps, view.channels)
 
 
 def traces(view: View) -> Figure:
@@ -180,7 +182,7 @@ def psp(view: View) -> Figure:
 def weights(view: View) -> Figure:
     """The weights of the first layer as images, or as a matrix where the input is no image; the others as matrices."""
     layers = view.network.spiking
-    tiles, where = _tiles(layers[0], view.input_shape)
+    tiles, where = _tiles(layers[0], view.input_shape, view.channels)
     rest = layers[1:] if tiles is not None else layers
     figure = Figure(figsize=(8, (3.8 if tiles is not None else 0) + 2.2 * len(rest)), layout="constrained")
     parts = figure.subfigures(
@@ -205,7 +207,7 @@ def weights(view: View) -> Figure:
     return figure
 
 
-def _tiles(layer: SpikingLayer, shape: tuple[int, ...]) -> tuple[list[np.ndarray] | None, str]:
+def _tiles(layer: SpikingLayer, shape: tuple[int, ...], names: Sequence[str]) -> tuple[list[np.ndarray] | None, str]:
     """Images of what neurons or kernels of the first layer weigh, those with the largest weights; None without."""
     weight = layer.weight.detach().cpu()
     if weight.dim() == 2:
@@ -219,7 +221,8 @@ def _tiles(layer: SpikingLayer, shape: tuple[int, ...]) -> tuple[list[np.ndarray
         gap = np.full((channels[0].shape[0], 1), np.nan)
         images.append(np.concatenate([part for channel in channels for part in (channel, gap)][:-1], 1))
     what = "neurons" if layer.weight.dim() == 2 else "kernels"
-    channels_said = "" if weight.shape[1] == 1 else f", {weight.shape[1]} input channels side by side"
+    channels = " and ".join(names) if len(names) == weight.shape[1] else f"{weight.shape[1]} input channels"
+    channels_said = "" if weight.shape[1] == 1 else f", {channels} side by side"
     which = f"{len(images)} of {len(weight)} {what} with the largest weights" if len(images) < len(weight) else what
     return images, f"layer 1: {which}{channels_said}"
 

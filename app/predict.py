@@ -174,7 +174,8 @@ def _draw(model: Predictor, samples: list[tuple[Path, SpikeEvents]], out: Path) 
     step = events.time_steps if answer.time_to_decision_steps is None else answer.time_to_decision_steps
     first = model.trained.config.readout == "first"
     steps = events.time_steps
-    save(raster(spike_panels(events, output), step if first else steps, title, steps), out)
+    channels = model.coding.task.channel_names
+    save(raster(spike_panels(events, output), step if first else steps, title, steps, channels), out)
 
 
 if __name__ == "__main__":

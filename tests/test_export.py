@@ -8,6 +8,7 @@ from app import Network, Neuron, activation, antlr
 from app.errors import UserError
 from app.exchange import from_nir, to_nir
 from app.layers.delays import Delays
+from benchmarks.nir_readers import in_norse, in_snntorch
 
 nir = pytest.importorskip("nir", reason="the package nir is not installed")
 T = 40
@@ -118,75 +119,65 @@ def test_another_reset_is_written_when_that_is_asked_for():
     assert "0_neurons" in to_nir(network(["20", "fc10"], reset="both"), allow_other_reset=True).nodes
 
 
+@pytest.mark.parametrize(
+    ("key", "factor", "said"), [("tau_syn", 2, "alpha_i .0.8 and 0.9."), ("v_threshold", 3, "threshold")]
+)
+def test_layers_with_other_neurons_are_refused_by_name(key, factor, said):
+    graph = to_nir(network(["20", "fc12", "fc10"]))
+    values = getattr(graph.nodes["1_neurons"], key)
+    values *= factor
+    if key == "tau_syn":
+        graph.nodes["1_neurons"].w_in = graph.nodes["1_neurons"].w_in * factor
+    with pytest.raises(
+        UserError, match=f"nodes 0_neurons and 1_neurons differ in {said}.*same constants for all neurons"
+    ):
+        from_nir(graph, activation())
+
+
 def test_foreign_graphs_are_refused_in_a_sentence():
     graph = to_nir(network(["20", "fc10"]))
     graph.nodes["0_neurons"].v_reset += 0.5
     with pytest.raises(UserError, match=r"v_reset=0\.5"):
+        from_nir(graph, activation())
+    graph.nodes["0_neurons"].v_reset -= 0.5
+    graph.nodes["0_neurons"].tau_mem[0] *= 2
+    with pytest.raises(UserError, match=r"node 0_neurons: its neurons differ in tau_mem \(0\.001 to 0\.002\); a"):
         from_nir(graph, activation())
     graph.edges.append(("0_neurons", "0"))
     with pytest.raises(UserError, match="one chain"):
         from_nir(graph, activation())
 
 
-def in_snntorch(graph, spikes_TBN, current_N=None, alpha_i=0.0):
-    """snnTorch's output spikes; ``current_N`` is what the only layer's current is to hold from the first step on."""
-    reader = pytest.importorskip("snntorch.import_nir", reason="snnTorch is not installed")
-    module, state, found = reader.import_from_nir(graph), None, []
-    extra = torch.zeros(())
-    if current_N is not None:
-        getattr(module, "0").register_forward_hook(lambda _, inputs, drive: drive + extra)
-    for step, spikes in enumerate(spikes_TBN):
-        if current_N is not None:
-            extra = current_N * (1 - alpha_i if step else 1)
-        output, state = module(spikes, state)
-        found.append(output)
-    return torch.stack(found)
-
-
 @pytest.mark.parametrize("spec", [["20", "fc30", "fc10"], CONV], ids=["dense", "conv"])
 def test_snntorch_gives_the_same_spikes(spec, tmp_path):
+    pytest.importorskip("snntorch", reason="snnTorch is not installed")
     net = network(spec)
-    graph = stored(net, tmp_path / "net.nir")
-    for node in graph.nodes.values():
-        if isinstance(node, nir.Flatten):
-            node.start_dim = 1  # NIR's shapes have no batch axis, and snnTorch reads the number as if they had
     spikes = inputs(net)
-    same(net(spikes).spikes_TBN, in_snntorch(graph, spikes))
+    same(net(spikes).spikes_TBN, in_snntorch(stored(net, tmp_path / "net.nir"), spikes))
 
 
 def test_snntorch_gives_the_same_spikes_with_a_bias_given_as_current(tmp_path):
     """It refuses v_leak; docs/EXCHANGE.md says what to do instead."""
-    net = network(["20", "fc10"], bias=0.1)
+    reader = pytest.importorskip("snntorch.import_nir", reason="snnTorch is not installed")
+    net = network(["20", "fc30", "fc10"], bias=0.1)
     graph = stored(net, tmp_path / "net.nir")
-    spikes = inputs(net)
     with pytest.raises(AssertionError, match="v_leak"):
-        in_snntorch(graph, spikes)
-    node = graph.nodes["0_neurons"]
-    alpha_i, alpha_v = (1 - 1e-4 / float(tau.flat[0]) for tau in (node.tau_syn, node.tau_mem))
-    current_N = torch.from_numpy(node.v_leak * (1 - alpha_v) / (node.w_in * (1 - alpha_i))).float()
-    node.v_leak = np.zeros_like(node.v_leak)
-    same(net(spikes).spikes_TBN, in_snntorch(graph, spikes, current_N, alpha_i))
+        reader.import_from_nir(graph)
+    spikes = inputs(net)
+    same(net(spikes).spikes_TBN, in_snntorch(graph, spikes))
+    assert not torch.equal(net(spikes).spikes_TBN, in_snntorch(graph, spikes, "dropped"))
 
 
 def test_another_reset_gives_other_spikes_in_snntorch():
     """Why it is refused unless it is asked for."""
+    pytest.importorskip("snntorch", reason="snnTorch is not installed")
     net = network(["20", "fc30", "fc10"], reset="both")
     spikes = inputs(net)
     assert not torch.equal(net(spikes).spikes_TBN, in_snntorch(to_nir(net, allow_other_reset=True), spikes))
 
 
 def test_norse_gives_the_same_spikes(tmp_path):
-    norse = pytest.importorskip("norse.torch", reason="Norse is not installed")
+    pytest.importorskip("norse", reason="Norse is not installed")
     net = network(["20", "fc30", "fc10"], bias=0.1)
-    module = norse.from_nir(stored(net, tmp_path / "net.nir"), dt=1e-4)
-    for part in module.modules():
-        if type(part).__name__ == "LIBoxCell":
-            part.p = part.p._replace(v_leak=torch.zeros(()))  # Norse gives v_leak to the current too, unlike NIR
-        elif type(part).__name__ == "LIFBoxCell":
-            begin = part.state_fallback  # Norse begins at v_leak, here V begins at 0
-            part.state_fallback = lambda drive, begin=begin: begin(drive)._replace(v=torch.zeros_like(drive))
-    state, found, spikes = None, [], inputs(net)
-    for step in spikes:
-        output, state = module(step, state)
-        found.append(output)
-    same(net(spikes).spikes_TBN, torch.stack(found))
+    spikes = inputs(net)
+    same(net(spikes).spikes_TBN, in_norse(stored(net, tmp_path / "net.nir"), spikes))

@@ -8,7 +8,9 @@ import torch
 from matplotlib.figure import Figure
 
 from app import plot, portraits
+from app.data.tasks.nmnist import NMNIST
 from app.errors import UserError
+from app.pictures import raster
 from app.portraits import PICTURES, NothingToDraw, drawn
 from app.training.summary import report
 from app.training.trained import load_trained
@@ -99,8 +101,24 @@ def test_kernels_of_a_convolution_are_images(tmp_path):
         "trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1")  # fmt: skip
     view = plot.view_of(load_trained(out), out, "0")
     assert "layer 1: kernels" in texts(portraits.weights(view))
+    assert {"channel 0", "channel 1", "channel 2"} <= texts(portraits.rasters(view))
     for name, figure in drawn(view):
         assert isinstance(figure, Figure), name
+
+
+def test_rows_of_a_raster_lie_together_by_channel_and_are_named():
+    spikes = torch.zeros(10, 2, 3, 4)
+    spikes[4, 1, 0, 0] = 1
+    figure = raster([("input", spikes), ("layer 1", torch.zeros(10, 5))], 10, "title", 10, NMNIST.channel_names)
+    ax = figure.axes[0]
+    assert [(tick, label.get_text()) for tick, label in zip(ax.get_yticks(), ax.get_yticklabels(), strict=True)] == [
+        (5.5, "OFF"),
+        (17.5, "ON"),
+    ]
+    assert ax.collections[0].get_offsets().tolist() == [[4, 12]]
+    assert ax.lines[0].get_ydata()[0] == 11.5
+    unnamed = raster([("input", torch.zeros(10, 40, 3, 3))], 10, "title", 10).axes[0].get_yticklabels()
+    assert [label.get_text() for label in unnamed] == [f"channel {k}" for k in range(0, 40, 7)]
 
 
 @pytest.mark.parametrize(

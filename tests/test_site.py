@@ -89,6 +89,13 @@ def test_the_tutorial_shows_what_its_commands_printed(site):
     assert not re.search(r"accuracy by first spike +\d|Prediction\(", source), "output is generated, not pasted"
 
 
+def test_figures_are_turned_to_light_on_dark_in_the_dark_scheme(site):
+    style = (site / "site.css").read_text(encoding="utf-8")
+    assert re.search(r'data-md-color-scheme="slate"\] \.md-typeset img \{[^}]*invert\(1\)', style)
+    schemes = set(re.findall(r'data-md-color-scheme="(\w+)"', (site / "index.html").read_text(encoding="utf-8")))
+    assert schemes == {"default", "slate"}
+
+
 def test_the_figures_are_drawn_and_shown(site):
     page = (site / "LEARNING.html").read_text(encoding="utf-8")
     for name in re.findall(r'src="figures/(\w+)\.svg"', page):

@@ -33,7 +33,9 @@ class Portraits(L.Callback):
         readout = module.config.get("readout") if module.test_metrics.classes else None
         assert data.val_set is not None  # it was validated on
         self.folder.mkdir(parents=True, exist_ok=True)
-        for name, figure in drawn(View(module.network, data.val_set, readout, tuple(data.input_shape), rows)):
+        shape, channels = tuple(data.input_shape), data.task.channel_names
+        view = View(module.network, data.val_set, readout, shape, rows, channels=channels)
+        for name, figure in drawn(view):
             if not isinstance(figure, NothingToDraw):
                 save(figure, self.folder / f"{name}.png")
                 show(trainer.loggers, f"pictures/{name}", self.folder / f"{name}.png")

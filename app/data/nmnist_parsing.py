@@ -104,4 +104,4 @@ def read_recording(path: Path) -> np.ndarray:
 
 
 def _bad_recording(path: Path, reason: str) -> UserError:
-    return UserError(f"{path} is not a proper N-MNIST recording: {reason}; replace it by the original in data.root.")
+    return UserError(f"{path} is not a proper N-MNIST recording: {reason}; replace it by the original.")

@@ -16,6 +16,7 @@ from .cache import cached_arrays
 from .coded import joined
 from .event_arrays import EventArrays
 from .labelled import Labelled
+from .task import POLARITIES
 
 BINNING_VERSION = 1
 PROGRESS_AFTER_S = 2.0
@@ -46,6 +47,11 @@ class Streams(Labelled):
         polarities, rows, columns = self.sensor_shape()
         shape = (polarities, -(-rows // self.pool), -(-columns // self.pool))
         return shape[2:] if shape[:2] == (1, 1) else shape
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The polarities of a camera."""
+        return POLARITIES if self.sensor_shape()[0] == len(POLARITIES) else ()
 
     def problems(self, config: Any) -> Iterator[str]:
         """More bins than microseconds."""

@@ -15,6 +15,8 @@ from ..settings import check_settings
 from .event_dataset import EventDataset
 
 Split = Literal["train", "test"]
+POLARITIES = ("OFF", "ON")
+"""The channels of an event camera's input: darker, brighter."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Task:
         num_classes: the number of output neurons that are needed; known without loading.
         from_seed: whether the samples themselves are made from the seed, and not only their order and split.
         has_labels: whether the task is a classification; if not, its data sets bring target trains.
+        channel_names: what the channels of the input are called in pictures, if they have names.
         usual_network: the network without ``network=``.
         usual_time_steps: T without ``time_steps=``.
         usual_loss: the loss without ``loss=``; None leaves it to the rule.
@@ -38,6 +41,7 @@ class Task:
     num_classes: ClassVar[Any]
     from_seed: ClassVar[bool] = False
     has_labels: ClassVar[bool] = True
+    channel_names: ClassVar[Any] = ()
     usual_network: ClassVar[Any]
     usual_time_steps: ClassVar[Any] = 100
     usual_loss: ClassVar[str | None] = None

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from ..arguments import read_arguments, wants_help
 from ..errors import UserError, run_command
+from ..markdown import counted
 from .cli import read_results, write
 from .groups import Group, group
 from .page import page
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> int:
     write(out, _content(out, groups, given.values.get("title", TITLE)))
     counts = {"unfinished": sum(one.unfinished for one in groups), "repeated": sum(len(o.repeats) for o in groups)}
     more = "".join(f", {n} of them {what}" for what, n in counts.items() if n)
-    print(f"{out}: {len(results)} runs of {len(groups)} settings{more}")
+    print(f"{out}: {counted(len(results), 'run')} of {counted(len(groups), 'setting')}{more}")
     return 0
 
 

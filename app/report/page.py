@@ -12,6 +12,7 @@ from string import Template
 from typing import Any
 
 from ..colours import RULE_COLOURS, SETTING_COLOURS, SETTING_COLOURS_DARK, rule_colour
+from ..markdown import counted
 from .groups import Group, Spread
 from .intervals import t_quantile
 from .results import Result, thin
@@ -76,7 +77,7 @@ def _about(groups: Sequence[Group]) -> str:
     left_out = f" ({unfinished} unfinished, left out of the means)" if unfinished else ""
     left_out += f" and {repeated} repeated" if repeated else ""
     return (
-        f"{len(runs)} runs{left_out} of {len(groups)} settings; code {', '.join(versions)}; "
+        f"{counted(len(runs), 'run')}{left_out} of {counted(len(groups), 'setting')}; code {', '.join(versions)}; "
         f"written {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}"
     )
 

@@ -118,9 +118,8 @@ def _origin(groups: Sequence[Group]) -> str:
     left_out = f"; {unfinished} unfinished" if unfinished else ""
     hours = sum(result.train_s or 0 for result in results) / 3600
     time = f"; {hours:.1f} hours of training" if hours >= 0.05 else ""
-    origin = (
-        f"{len(results)} finished runs{left_out}; seeds {_ranges(seeds)}; code {', '.join(versions) or MISSING}{time}."
-    )
+    runs, by = md.counted(len(results), "finished run"), ", ".join(versions) or MISSING
+    origin = f"{runs}{left_out}; seeds {_ranges(seeds)}; code {by}{time}."
     noted = "".join(f"\n- {md.cell(remark)}" for remark in remarks(groups))
     return origin + (f"\n{noted}" if noted else "")
 
@@ -232,7 +231,7 @@ def _folds(experiment: Experiment, groups: Sequence[Group]) -> list[str]:
             over = spread(means)
             mean, interval = over.mean, _shares(over.interval)
             line = f"{one.label}, cross-validation over {len(means)} folds: mean test accuracy {100 * mean:.2f} %; "
-            line += f"{CONFIDENCE:.0%} interval {interval} (Student's t over the folds' means)"
+            line += f"{100 * CONFIDENCE:g} % interval {interval} (Student's t over the folds' means)"
             if experiment.recordings:
                 wilson = _shares(wilson_interval(mean, experiment.recordings))
                 line += f", {wilson} (Wilson, the {experiment.recordings} recordings, each tested once)"

@@ -73,10 +73,8 @@ COLUMNS = (
     Column("best epoch", "val", "epoch", whole),
 )
 MISSING = "–"
-FEW = 5
-"""So many remarks are shown at once; more are folded."""
 NOTE = (
-    f"Mean ± standard deviation over finished trials [{CONFIDENCE:.0%} interval of the mean, Student's t]. "
+    f"Mean ± standard deviation over finished trials [{100 * CONFIDENCE:g} % interval of the mean, Student's t]. "
     "Test numbers belong to the epoch that validation chose; accuracy "
     "is by the setting's readout; spikes and synaptic operations until the decision, and the time of the first output "
     "spike (in steps), are those of the test split. "
@@ -222,7 +220,8 @@ def remarks_html(groups: Sequence[Group]) -> str:
         return ""
     items = "".join(f"<li>{escape(remark)}</li>" for remark in found)
     return (
-        f'<details class="notice" open><summary>{len(found)} remarks on these runs</summary><ul>{items}</ul></details>'
+        f'<details class="notice" open><summary>{md.counted(len(found), "remark")} on these runs</summary>'
+        f"<ul>{items}</ul></details>"
     )
 
 

@@ -46,10 +46,7 @@ def read_checkpoint(path: Path, to_resume: bool = False, key: str = "ckpt") -> d
         UserError: the file is missing, damaged or foreign.
     """
     if not _is_file(path):
-        remedy = "give a .ckpt file, or " + (
-            "ckpt=last with out=<the run's folder>" if key == "ckpt" else "a run's folder"
-        )
-        raise UserError(f"{key}={path}: there is no such checkpoint; {remedy}")
+        raise UserError(f"{key}={path}: there is no such checkpoint; give a .ckpt file or a run's folder")
     try:
         _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)

@@ -134,7 +134,7 @@ def test_bad_recordings_are_refused_and_named(make_nmnist, tmp_path, content):
     root = make_nmnist()
     bad = root / "Train/7/00099.bin"
     bad.write_bytes(content)
-    with pytest.raises(UserError, match=rf"{bad}.*data\.root"):
+    with pytest.raises(UserError, match=rf"{bad} .*replace it by the original"):
         module(root, tmp_path / "cache").setup("fit")
     assert not (tmp_path / "cache").exists()
 

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import random
 import shutil
 from xml.etree import ElementTree
 
@@ -177,14 +178,34 @@ def test_nothing_deviates_below_zero_or_beyond_everything(open_page):
     assert page.evaluate("spanOf([5, 1, 3], 'loss')") == pytest.approx([5 - 2.48414, 5 + 2.48414], abs=1e-4)
 
 
-def test_points_are_labelled_without_covering_one_another(open_page):
-    page = open_page()
-    boxes = page.locator("#pareto text.point").evaluate_all(
+def boxes(page, selector):
+    """Left, top, right and bottom of each of these in the chart of accuracy for spikes."""
+    return page.locator(f"#pareto {selector}").evaluate_all(
         "ns => ns.map(n => { const b = n.getBBox(); return [b.x, b.y, b.x + b.width, b.y + b.height]; })"
     )
-    assert len(boxes) >= 3
-    for k, (left, top, right, bottom) in enumerate(boxes):
-        for other in boxes[:k]:
+
+
+@pytest.mark.parametrize(("settings", "fewest"), [(3, 3), (12, 12), (60, 6)])
+def test_names_of_points_cover_no_other_name_and_no_mark(browser, settings, fewest, tmp_path):
+    draw, runs = random.Random(settings), []
+    for k in range(settings):
+        place = draw.uniform(0.9, 0.95), draw.uniform(40, 100)
+        for seed in range(3):
+            run = made(("activation", "timing", "antlr")[k % 3], seed, optim={"lr": (k // 3 + 1) / 1000})
+            accuracy, spikes = place[0] + draw.gauss(0, 0.004), place[1] + draw.gauss(0, 3)
+            run.summary |= {"test/accuracy_first": accuracy, "test/decision_spikes": spikes}
+            runs.append(run)
+    path = tmp_path / "points.html"
+    path.write_text(page_html(group(result_of(run) for run in runs), "Points"), encoding="utf-8")
+    page = browser.new_page(viewport=DESKTOP)
+    page.goto(path.as_uri())
+    page.get_by_role("button", name="all that the filter leaves").click()
+    names, marks = boxes(page, "text.point"), boxes(page, ".hot > :last-child")
+    page.close()
+    assert len(marks) == settings
+    assert len(names) >= fewest
+    for k, (left, top, right, bottom) in enumerate(names):
+        for other in names[:k] + marks:
             assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
 
 

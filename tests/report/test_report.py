@@ -32,6 +32,12 @@ def test_the_best_epoch_is_the_first_with_the_best_validation():
     assert not any("class" in name for name in result.curves)
 
 
+def test_one_of_a_thing_is_named_in_the_singular():
+    text = page(groups_of(made(source="a"), made(source="b")), "Comparison")
+    assert ">1 remark on these runs<" in text
+    assert "1 run and 1 repeated of 1 setting;" in text
+
+
 def test_a_task_without_labels_is_chosen_by_its_loss():
     result = result_of(made(task="spike_trains", accuracy=(0.5, math.nan, 0.9)))
     assert (result.measure.name, result.best["epoch"]) == ("loss", 3)
@@ -197,6 +203,8 @@ def exit_of(argv, monkeypatch, capsys):
         (["."], "no run of this project"),
         ([], "RUNS"),
         ([".", "--colour=red"], "--colour"),
+        ([".", "tilte=Mine"], "tilte=Mine"),
+        ([".", "title="], "title="),
     ],
 )
 def test_bad_input_is_one_sentence(argv, named, tmp_path, monkeypatch, capsys):
@@ -214,6 +222,6 @@ def test_the_command_writes_what_the_name_asks_for(name, tmp_path, monkeypatch, 
     monkeypatch.setattr(cli, "stored_runs", lambda places: (runs, ["x: it names no task"]))
     code, printed, warned = exit_of([tmp_path, f"out={tmp_path / name}"], monkeypatch, capsys)
     assert code == 0
-    assert "2 runs of 1 settings, 1 of them unfinished" in printed
+    assert "2 runs of 1 setting, 1 of them unfinished" in printed
     assert "left out: x: it names no task" in warned
     assert "antlr" in (tmp_path / name).read_text()

@@ -111,7 +111,7 @@ def test_folds_are_trials_and_get_an_interval(monkeypatch):
     runs = [fold_run(fold, value) for fold, value in enumerate((0.80, 0.82, 0.84, 0.86, 0.88))]
     text = shown(monkeypatch, runs, recordings=1100)
     assert "| antlr | first | 5 | 94.00 ± 3.16 % [90.07, 97.93] |" in text
-    assert "over 5 folds: mean test accuracy 84.00 %; 95% interval 80.07-87.93 % (Student's t" in text
+    assert "over 5 folds: mean test accuracy 84.00 %; 95 % interval 80.07-87.93 % (Student's t" in text
     assert "81.72-86.05 % (Wilson, the 1100 recordings" in text
     assert "cross-validation" not in shown(monkeypatch, [made()])
 

@@ -19,7 +19,7 @@ from ..event_dataset import EventDataset
 from ..nmnist_files import Recording, download_recordings, find_folder, list_recordings
 from ..nmnist_parsing import SENSOR_SHAPE, Binning, parse_recordings
 from ..split import split_train_val
-from ..task import TASKS, Split, Task
+from ..task import POLARITIES, TASKS, Split, Task
 
 PARSER_VERSION = 1
 VAL_SHARE = 6
@@ -39,6 +39,7 @@ class NMNIST(Task):
     """
 
     input_shape: ClassVar[tuple[int, ...]] = SENSOR_SHAPE
+    channel_names: ClassVar[tuple[str, ...]] = POLARITIES
     num_classes: ClassVar[int] = 10
     usual_network: ClassVar[tuple[str, ...]] = ("2x34x34", "flatten", "fc800", "fc10")
     usual_time_steps: ClassVar[int] = 300

@@ -157,35 +157,81 @@ function drawPareto(plot, groups, split, xMetric, yMetric) {
   });
   const { svg, x, y } = frame;
   const sign = yMetric === "loss" ? -1 : 1;
-  svg.append(el("path", { class: "front", d: path(frontOf(shown, split, xMetric, yMetric, sign).map(([a, b]) => [x(a), y(b)])) }));
+  const front = frontOf(shown, split, xMetric, yMetric, sign);
+  svg.append(el("path", { class: "front", d: path(front.map(([a, b]) => [x(a), y(b)])) }));
   for (const run of trials) {
     svg.append(shape(data.groups[run.group], x(run[split][xMetric]), y(run[split][yMetric]), 2.5, { opacity: 0.5 }));
   }
   for (const group of shown) svg.append(meanMark(group, split, xMetric, yMetric, x, y));
-  addLabels(frame, shown.map((group) => [x(group[split][xMetric][0]), y(group[split][yMetric][0]), group.label]));
+  const points = shown.map((group) => [group[split][xMetric][0], group[split][yMetric][0], group.label])
+    .map(([a, b, label]) => [x(a), y(b), label, Number(front.some((point) => point[0] === a && point[1] === b))]);
+  addLabels(frame, points, shown.flatMap((group) => coveredBy(group, split, xMetric, yMetric, x, y)));
   const cells = (values) => [xMetric, yMetric].flatMap((name) => values[name] ?? [null, null, null]);
   const heading = [xMetric, yMetric].flatMap((name) => columnsOf(`${split}/${name}`));
   const each = trials.map((run) => ["trial", data.groups[run.group].label, run.name, run[split][xMetric], null, 1, run[split][yMetric], null, 1]);
   plot.rows = [["what", "setting", "run", ...heading], ...shown.map((group) => ["mean", group.label, "", ...cells(group[split])]), ...each];
 }
 
-/** Names beside points, where there is room: above or below, right or left, and none on another. */
-function addLabels({ svg, width, height, margin }, points) {
-  const taken = points.map(([x, y]) => ({ left: x - 8, right: x + 8, top: y - 8, bottom: y + 8 }));
-  const free = (box) => box.left > margin.left && box.right < width && box.top > 0 && box.bottom < height - margin.bottom
-    && !taken.some((other) => box.left < other.right && box.right > other.left && box.top < other.bottom && box.bottom > other.top);
-  for (const [x, y, label] of points) {
+const REACH = [10, 20, 36, 54, 76];
+const LINE_FROM = 36;
+const UGLY = 3;
+const FEW_POINTS = 16;
+
+/**
+ * Names beside points. None covers another name or a large mark; of the places that are left, the name takes the one
+ * that is near, covers least of `soft`, the bars and the trials, and is not as near to another mark. Far ones get a line. Important points come first;
+ * of many points the others go without a name when there is no room close by.
+ */
+function addLabels({ svg, width, height, margin }, points, soft) {
+  const taken = points.map(([x, y]) => ({ left: x - 9, right: x + 9, top: y - 9, bottom: y + 9 }));
+  const isIn = (box) => box.left > margin.left && box.right < width && box.top > 0 && box.bottom < height - margin.bottom;
+  const meet = (a, b) => a.left < b.right && a.right > b.left && a.top < b.bottom && a.bottom > b.top;
+  const lines = [];
+  for (const [x, y, label, isImportant] of [...points].sort((a, b) => b[3] - a[3])) {
     const text = el("text", { class: "point" }, label);
     svg.append(text);
     const long = text.getComputedTextLength();
-    const [right, left] = [x + 6, x - 6 - long];
-    const places = [[right, y - 20], [left, y - 20], [right, y + 6], [left, y + 6], [x - long / 2, y - 34], [x - long / 2, y + 20]];
-    const place = places.map(([start, top]) => ({ left: start, top, right: start + long, bottom: top + 14 })).find(free);
-    if (!place) { text.remove(); continue; }
-    text.setAttribute("x", place.left);
-    text.setAttribute("y", place.top + 10);
-    taken.push(place);
+    const far = points.length <= FEW_POINTS || isImportant ? REACH : REACH.slice(0, 1);
+    const places = far.flatMap((reach) => placesAround(x, y, long, reach)).filter((place) => isIn(place.box)
+      && !taken.some((other) => meet(place.box, other)) && !lines.some((dot) => meet(place.box, dot))
+      && (!place.dots.length || !place.dots.some((dot) => taken.some((other) => meet(dot, other)))));
+    const isNear = ([a, b], { reach, box }) => Math.hypot(Math.max(box.left - a, 0, a - box.right), Math.max(box.top - b, 0, b - box.bottom)) < reach + 6;
+    const others = (place) => points.filter((point) => (point[0] !== x || point[1] !== y) && isNear(point, place)).length;
+    const cost = (place) => place.reach / 12 + soft.filter((box) => meet(place.box, box)).length + (place.dots.length ? 0 : 2 * others(place));
+    const best = places.reduce((before, place) => (!before || cost(place) < cost(before) ? place : before), null);
+    if (!best || (far.length === 1 && cost(best) > UGLY)) { text.remove(); continue; }
+    text.setAttribute("x", best.box.left + 2);
+    text.setAttribute("y", best.box.top + 12);
+    taken.push(best.box);
+    lines.push(...best.dots);
+    const [from, to] = [best.dots[0], best.dots.at(-1)];
+    if (from) svg.insertBefore(el("line", { class: "leader", x1: from.left, y1: from.top, x2: to.right, y2: to.bottom }), text);
   }
+}
+
+/** Boxes for a text so long around a point, and where a line to it passes. */
+function placesAround(x, y, long, reach) {
+  return [0, 1, 7, 4, 3, 5, 2, 6, 0.5, 7.5, 3.5, 4.5, 1.5, 6.5, 2.5, 5.5].map((eighth) => {
+    const [a, b] = [Math.cos((eighth * Math.PI) / 4), -Math.sin((eighth * Math.PI) / 4)];
+    const [nearX, nearY] = [x + a * reach, y + b * reach];
+    const left = nearX - ((1 - a) / 2) * (long + 4);
+    const top = nearY - ((1 - b) / 2) * 16;
+    const steps = reach < LINE_FROM ? 0 : Math.floor((reach - 13) / 3);
+    const dots = Array.from({ length: steps }, (_, k) => 12 + 3 * k)
+      .map((r) => ({ left: x + a * r, right: x + a * r + 1, top: y + b * r, bottom: y + b * r + 1 }));
+    return { reach, dots, box: { left, right: left + long + 4, top, bottom: top + 16 } };
+  });
+}
+
+/** The bars of a mean and the trials, as boxes a name had better not cover. */
+function coveredBy(group, split, xMetric, yMetric, x, y) {
+  const [cx, cy] = [x(group[split][xMetric][0]), y(group[split][yMetric][0])];
+  const trials = group.runs.filter((run) => run.state === "finished").map((run) => [x(run[split][xMetric]), y(run[split][yMetric])]);
+  const bars = [[xMetric, x], [yMetric, y]].map(([metric, scale]) => spanOf(group[split][metric], metric)?.map(scale));
+  const boxes = trials.map(([a, b]) => ({ left: a - 3, right: a + 3, top: b - 3, bottom: b + 3 }));
+  if (bars[0]) boxes.push({ left: bars[0][0], right: bars[0][1], top: cy - 1, bottom: cy + 1 });
+  if (bars[1]) boxes.push({ left: cx - 1, right: cx + 1, top: bars[1][1], bottom: bars[1][0] });
+  return boxes;
 }
 
 /** Settings that no other beats in both, cheapest first, joined by steps. */
