@@ -130,9 +130,12 @@ def test_every_module_has_a_place_in_the_plan(path):
 
 
 def test_one_file_writes_wandb_runs_and_one_reads_them():
-    """The reader needs W&B's public API and no trainer; the writer needs Lightning: hence two files."""
+    """The reader needs W&B's public API and no trainer; the writer needs Lightning: hence two files.
+
+    The third imports it ahead, for runs.
+    """
     users = {module_name(p) for p in FILES if any(i.split(".")[0] == "wandb" for i in imported(p))}
-    assert users == {"app.tracking", "app.report.online"}
+    assert users == {"app.tracking", "app.report.online", "app.sweep.ready"}
 
 
 def test_the_core_needs_neither_omegaconf_nor_lightning():
@@ -157,7 +160,7 @@ def test_the_files_of_a_run_have_one_parser():
     parsers = {
         "csv.reader": set(),
         "csv.DictReader": set(),
-        "json.loads": {"app.verify", "app.sweep.slurm"},  # of golden files, and of what jobs were handed in
+        "json.loads": {"app.verify", "app.sweep.slurm", "app.sweep.forks"},  # of golden files, of jobs, of requests
         "json.load": set(),
         "yaml.load": {"app.config.read", "app.sweep.launchers"},  # of settings that a user names
         "yaml.safe_load": {"app.report.experiments"},  # of docs/experiments.yaml

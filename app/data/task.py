@@ -41,7 +41,7 @@ class Task:
     num_classes: ClassVar[Any]
     from_seed: ClassVar[bool] = False
     has_labels: ClassVar[bool] = True
-    channel_names: ClassVar[Any] = ()
+    channel_names: ClassVar[tuple[str, ...]] = ()
     usual_network: ClassVar[Any]
     usual_time_steps: ClassVar[Any] = 100
     usual_loss: ClassVar[str | None] = None

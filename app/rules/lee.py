@@ -32,7 +32,8 @@ class Lee(LayerRule):
         """The equations above, for any linear synapses."""
         neuron, heard = run.neuron, run.heard
         steps = torch.arange(len(heard), device=heard.device)
-        later = torch.cumsum(heard.new_tensor(neuron.alpha_i) ** steps, 0).flip(0)  # Σ_{k < T − t} α_I^k
+        powers = neuron.alpha_i ** steps.to(heard.dtype)
+        later = (powers * (steps[:, None] + steps < len(steps))).sum(1)  # Σ_{k < T − t} α_I^k, for each t
         charge = (neuron.beta_i * neuron.beta_v * later).view(-1, *[1] * (heard.dim() - 1))
         delta = (error_S.mean(0) / neuron.threshold).expand_as(error_S)
         filtered = heard * charge

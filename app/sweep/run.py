@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..lock import Busy, Lock
 from ..run_files import CONFIG, Unusable
 from ..runs import Run, read_run
+from .forks import Forked, Forks, Gone
 from .job import PATIENCE_S, going_on
 from .launchers import LAUNCHERS, Finished
 from .plan import Trial
@@ -26,6 +27,7 @@ TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 DAMAGED = "damaged"
 """In the sweep's folder: runs whose numbers cannot be read any more."""
 POLL_S = 0.1
+Process = subprocess.Popen | Forked
 
 
 def cores() -> int:
@@ -129,21 +131,21 @@ class Local:
         The runs inherit the lock.
         """
         waiting, finished = list(trials), []
-        running: dict[subprocess.Popen[bytes], tuple[Trial, float]] = {}
+        running: dict[Process, tuple[Trial, float]] = {}
         at_once = _at_once(jobs, len(trials))
-        threads = str(max(1, cores() // at_once))
-        try:
-            while waiting or running:
-                while waiting and len(running) < at_once:
-                    trial = waiting.pop(0)
-                    running[start(trial, threads, lock)] = (trial, time.monotonic())
-                time.sleep(POLL_S)
-                for process in [process for process in running if process.poll() is not None]:
-                    trial, start_s = running.pop(process)
-                    finished.append(Finished(trial, process.returncode, time.monotonic() - start_s))
-                    report(finished[-1])
-        finally:
-            stop(list(running))
+        with starting(at_once, len(trials), lock) as start:
+            try:
+                while waiting or running:
+                    while waiting and len(running) < at_once:
+                        trial = waiting.pop(0)
+                        running[start(trial)] = (trial, time.monotonic())
+                    time.sleep(POLL_S)
+                    for process in [process for process in running if process.poll() is not None]:
+                        trial, start_s = running.pop(process)
+                        finished.append(Finished(trial, process.returncode, time.monotonic() - start_s))
+                        report(finished[-1])
+            finally:
+                stop(list(running))
         return finished
 
 
@@ -151,22 +153,50 @@ def _at_once(jobs: int | None, runs: int) -> int:
     return min(jobs or cores(), max(runs, 1))
 
 
-def start(trial: Trial, threads: str, lock: int) -> subprocess.Popen[bytes]:
-    """Run a trial, anew or from where it stopped; it inherits the lock."""
+@contextmanager
+def starting(at_once: int, runs: int, lock: int) -> Iterator[Callable[[Trial], Process]]:
+    """What starts runs, each anew or from where it stopped; they share the cores and inherit the lock.
+
+    Several runs are forked from a process that has imported what they need, where that is safe: Apple's libraries do
+    not survive a fork, and Windows has none.
+
+    Args:
+        at_once: so many run at the same time.
+        runs: so many are to be started.
+        lock: the handle of the lock on the sweep's folder.
+    """
+    threads = str(max(1, cores() // at_once))
     limits = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    with log_of(trial).open("a", encoding="utf-8") as log:
-        return subprocess.Popen(
-            going_on(command(trial), trial.out / CONFIG),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            env=os.environ | limits,
-            pass_fds=[lock] if os.name == "posix" else (),
-            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the runs in order
-        )
+    environment = os.environ | limits
+    forks = None
+    if runs > 1 and sys.platform == "linux":
+        with suppress(Gone):
+            forks = Forks(environment, [lock])
+
+    def start(trial: Trial) -> Process:
+        line = going_on(command(trial), trial.out / CONFIG)
+        with log_of(trial).open("a", encoding="utf-8") as log:
+            if forks is not None:
+                with suppress(Gone):
+                    return forks.start(line, log_of(trial))
+            return subprocess.Popen(
+                line,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                pass_fds=[lock] if os.name == "posix" else (),
+                start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the runs in order
+            )
+
+    try:
+        yield start
+    finally:
+        if forks is not None:
+            forks.close()
 
 
-def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def stop(processes: Sequence[Process]) -> None:
     """End runs, each at its next checkpoint; waits for them."""
     for process in processes:
         process.terminate()

@@ -13,9 +13,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +23,7 @@ from ..report.experiments import COMMAND
 from ..report.tables import one as one_value
 from .outcome import NAMES, choose, measure, outcomes, store, table, validated, written
 from .plan import Option, Plan, Trial, label, read_plan
-from .run import POLL_S, Local, cores, is_finished, log_of, sole, start, stop, stored
+from .run import POLL_S, Local, Process, cores, is_finished, log_of, sole, starting, stop, stored
 
 SAMPLERS, PRUNERS = ("random", "tpe"), ("median", "none")
 OWN = ("search", "trials", "pruner")
@@ -162,7 +161,7 @@ class Running:
     option: Option
     runs: list[Trial]
     left: list[Trial]
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
     told: int = 0
     pruned: bool = False
     began_s: float = field(default_factory=time.monotonic)
@@ -237,7 +236,6 @@ def _run(optuna: Any, study: Any, what: Search, lock: int) -> list[Trial]:
     """Run trials until there are enough; returns the runs that failed."""
     states, jobs = optuna.trial.TrialState, min(what.plan.jobs or cores(), what.trials)
     begun = [one for one in study.trials if one.state == states.RUNNING and "option" in one.user_attrs]
-    threads = str(max(1, cores() // jobs))
     first = f" (the first {min(STARTUP, what.trials)} at random)" if what.sampler == "tpe" else ""
     print(
         f"{what.plan.out}: {what.trials} trials by {what.sampler}{first}, seeds of each: {len(what.plan.seeds)}, "
@@ -247,20 +245,21 @@ def _run(optuna: Any, study: Any, what: Search, lock: int) -> list[Trial]:
     running: list[Running] = []
     failed: list[Trial] = []
     waiting = [optuna.trial.Trial(study, one._trial_id) for one in begun]
-    try:
-        while True:
-            while len(running) < jobs and (waiting or len(study.trials) < what.trials):
-                running.append(_begin(optuna, study, what, waiting.pop(0) if waiting else None))
-            if not running:
-                return failed
-            for one in list(running):
-                _step(one, what, threads, lock)
-                if one.process is None:
-                    running.remove(one)
-                    failed += _tell(study, states, one)
-            time.sleep(POLL_S)
-    finally:
-        stop([one.process for one in running if one.process is not None])
+    with starting(jobs, what.trials * len(what.plan.seeds), lock) as start:
+        try:
+            while True:
+                while len(running) < jobs and (waiting or len(study.trials) < what.trials):
+                    running.append(_begin(optuna, study, what, waiting.pop(0) if waiting else None))
+                if not running:
+                    return failed
+                for one in list(running):
+                    _step(one, what, start)
+                    if one.process is None:
+                        running.remove(one)
+                        failed += _tell(study, states, one)
+                time.sleep(POLL_S)
+        finally:
+            stop([one.process for one in running if one.process is not None])
 
 
 def _begin(optuna: Any, study: Any, what: Search, trial: Any) -> Running:
@@ -280,7 +279,7 @@ def _begin(optuna: Any, study: Any, what: Search, trial: Any) -> Running:
     return Running(trial.number, trial, option, runs, list(runs), told=told)
 
 
-def _step(one: Running, what: Search, threads: str, lock: int) -> None:
+def _step(one: Running, what: Search, start: Callable[[Trial], Process]) -> None:
     """Look at the run at work, start the next one where it has ended; without a process nothing is left to do."""
     if one.process is not None:
         ended = one.process.poll()
@@ -301,7 +300,7 @@ def _step(one: Running, what: Search, threads: str, lock: int) -> None:
                 return
         one.left.pop(0)
     if one.left:
-        one.process = start(one.left[0], threads, lock)
+        one.process = start(one.left[0])
 
 
 def _judge(one: Running) -> None:

@@ -2,7 +2,8 @@
 
 What the host would have to wait for - ``.item()``, ``if tensor``, ``nonzero``, a mask as an index - raises there, and a
 watch raises when anything larger than a number goes from one device to the other. What is left is what a CUDA graph can
-capture: the same operations, on the same shapes, whatever the numbers are.
+capture: the same operations, on the same shapes, whatever the numbers are. The watch also raises at sums that CUDA
+refuses under ``trainer.deterministic=true``.
 """
 
 import math
@@ -13,6 +14,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from app.config.check import learns
 from app.engines import ENGINES
 from app.errors import RunStopped
 from app.events import Batch, SpikeEvents
@@ -20,19 +22,25 @@ from app.layers.synapses import _as_asked
 from app.losses import LOSSES
 from app.network import Network
 from app.neuron.lif import Neuron
-from app.rules import antlr
+from app.rules import RULES, antlr
 from app.training.module import Optimisation, SpikingModule
 
 
 class NothingIsCopied(TorchDispatchMode):
-    """Refuses operations between devices, and those that hand the host a number."""
+    """Refuses operations between devices, those that hand the host a number, and running sums of floats."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         assert torch.Tag.data_dependent_output not in function.tags, f"{function} asks for a number"
         result = function(*args, **(kwargs or {}))
         tensors = [one for one in tree_leaves((args, kwargs, result)) if isinstance(one, torch.Tensor) and one.dim()]
         assert len({one.device for one in tensors}) < 2, f"{function} is between two devices"
+        is_running = function.overloadpacket in (torch.ops.aten.cumsum, torch.ops.aten.cumsum_)
+        assert not (is_running and result.is_floating_point()), f"{function} of floats is not deterministic on CUDA"
         return result
+
+
+def _go_together(rule, loss):
+    return learns(RULES[rule](), LOSSES[loss]())
 
 
 SPECS = {
@@ -41,8 +49,8 @@ SPECS = {
 }
 
 
-def module_of(loss, engine, device, spec=SPECS["conv"]):
-    network = Network(spec, Neuron.auto(0.9, 0.9, 5), antlr())
+def module_of(loss, engine, device, spec=SPECS["conv"], rule=None):
+    network = Network(spec, Neuron.auto(0.9, 0.9, 5), rule or antlr())
     network.engine = engine
     module = SpikingModule(network, LOSSES[loss](), Optimisation(), 1.0, 0.1, 3).to(device)
     module._trainer = types.SimpleNamespace(global_step=1, log_every_n_steps=50, current_epoch=0, loggers=[])
@@ -73,6 +81,15 @@ def test_a_training_step_and_its_metrics(loss, engine, spec, monkeypatch):
         module.validation_step(batch, 0)
 
 
+@pytest.mark.parametrize(
+    ("rule", "loss"), [(name, loss) for name in RULES for loss in LOSSES if _go_together(name, loss)]
+)
+def test_nor_does_the_gradient_of_any_rule(rule, loss):
+    module, batch = module_of(loss, "layerwise", "meta", SPECS["dense"], RULES[rule]())
+    with NothingIsCopied():
+        module.training_step(batch, 0).backward()
+
+
 def test_the_check_notices_what_waits():
     there = torch.ones(3, device="meta")
     for wait in (lambda: float(there.sum()), lambda: bool(there.any()), lambda: there[there > 0]):
@@ -80,6 +97,8 @@ def test_the_check_notices_what_waits():
             wait()
     with pytest.raises(AssertionError, match="between two devices"), NothingIsCopied():
         torch.ones(3).to("meta")
+    with pytest.raises(AssertionError, match="not deterministic"), NothingIsCopied():
+        there.cumsum(0)
     with pytest.raises(AssertionError, match="asks for a number"), NothingIsCopied():
         torch.ones(3).sum().item()
 

@@ -8,7 +8,7 @@ import pytest
 
 from app.errors import UserError
 from app.sweep import __main__ as sweep
-from app.sweep import run
+from app.sweep import forks, run
 from app.sweep.search import read_search
 
 optuna = pytest.importorskip("optuna", reason="the package optuna is not installed")
@@ -39,6 +39,7 @@ def _stand_in(tmp_path, monkeypatch):
     script = tmp_path / "stand_in.py"
     script.write_text(STAND_IN)
     monkeypatch.setattr(run, "TRAIN", script)
+    monkeypatch.setattr(forks, "READY", "json")  # all that the stand-in needs
 
 
 def searched(folder, *argv, jobs=1):

@@ -16,7 +16,7 @@ import yaml
 
 from app.errors import UserError, run_command
 from app.sweep import __main__ as sweep
-from app.sweep import run
+from app.sweep import forks, run
 from app.sweep.outcome import outcomes
 from app.sweep.plan import read_plan, split_values
 from tests.support import ROOT
@@ -56,6 +56,7 @@ def _stand_in(tmp_path, monkeypatch):
     script = tmp_path / "stand_in.py"
     script.write_text(STAND_IN)
     monkeypatch.setattr(run, "TRAIN", script)
+    monkeypatch.setattr(forks, "READY", "app.config")  # all that the stand-in needs
 
 
 def results(folder="s"):
@@ -276,8 +277,8 @@ def start(*argv):
     """A sweep in a process of its own, with slow runs."""
     code = (
         f"import sys; from pathlib import Path; sys.argv = ['sweep', *{list(argv)!r}]\n"
-        f"from app.errors import run_command; from app.sweep import run, __main__\n"
-        f"run.TRAIN = Path({str(run.TRAIN)!r}); run_command(__main__.main)"
+        f"from app.errors import run_command; from app.sweep import forks, run, __main__\n"
+        f"run.TRAIN, forks.READY = Path({str(run.TRAIN)!r}), {forks.READY!r}; run_command(__main__.main)"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT), "STAND_IN_S": "3"}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)

@@ -1,0 +1,17 @@
+"""What runs import, all of it before they are told what to do; nothing here computes, see :mod:`.forks`."""
+
+import matplotlib.backends.backend_agg
+import sklearn.datasets
+import sklearn.model_selection
+import wandb.sdk.launch  # which every session of wandb imports, ten times slower when torch is there already
+from numba.core.registry import cpu_target
+
+from ..callbacks import layer_health, raster
+from ..landscape import callback
+from ..training import build, start, summary
+from ..version import code_version
+
+__all__ = ["build", "callback", "layer_health", "matplotlib", "raster", "sklearn", "start", "summary", "wandb"]
+
+cpu_target.target_context.refresh()  # registers numba's own functions, which otherwise precedes the first kernel
+code_version()  # of the code that has just been imported, whatever becomes of its files meanwhile
