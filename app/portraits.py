@@ -221,8 +221,8 @@ def _tiles(layer: SpikingLayer, shape: tuple[int, ...], names: Sequence[str]) ->
         gap = np.full((channels[0].shape[0], 1), np.nan)
         images.append(np.concatenate([part for channel in channels for part in (channel, gap)][:-1], 1))
     what = "neurons" if layer.weight.dim() == 2 else "kernels"
-    channels = " and ".join(names) if len(names) == weight.shape[1] else f"{weight.shape[1]} input channels"
-    channels_said = "" if weight.shape[1] == 1 else f", {channels} side by side"
+    of_tile = " and ".join(names) if len(names) == weight.shape[1] else f"{weight.shape[1]} input channels"
+    channels_said = "" if weight.shape[1] == 1 else f", {of_tile} side by side"
     which = f"{len(images)} of {len(weight)} {what} with the largest weights" if len(images) < len(weight) else what
     return images, f"layer 1: {which}{channels_said}"
 

@@ -39,6 +39,6 @@ class SpikeRaster(L.Callback):
             title += f": label {int(batch.label_B)}, first spike of class {int(first_N.argmin())}"
         else:
             panels.append(("target", batch.target_TBN[:, 0].cpu()))
-        channels = trainer.datamodule.task.channel_names
+        channels = data_of(trainer).task.channel_names
         save(raster(panels, int(first_N.min()), title, batch.events.time_steps, channels), self.path)
         show(trainer.loggers, "raster", self.path)

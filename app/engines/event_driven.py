@@ -33,7 +33,7 @@ from ..neuron.lif import Neuron
 from ..rules.rule import Rule
 from . import compiled_rule
 from .engine import ENGINES, NetworkOutput
-from .inspect import changed, loops_and_delays
+from .inspect import changed, delays
 
 if TYPE_CHECKING:
     from ..network import Network
@@ -80,7 +80,7 @@ def run_stack(
     Args:
         events: the input spikes.
         plans: the spiking layers, with the pooling between them.
-        weights: one [N, M] or [C_out, C_in, K, K] per spiking layer.
+        weights: one [N, M], [N, M + N] with W_rec behind W, or [C_out, C_in, K, K] per spiking layer.
         biases: one [N] or [C_out] per spiking layer.
         neuron: the constants of all neurons.
         rule: the learning rule that ``backward`` follows.
@@ -205,14 +205,19 @@ def _gradients(
         blocks = layers[depth].groups
         padded = LANES if depth == front else TILE
         shape = (samples, blocks, -(-steps // padded) * padded, LANES)
-        own = (nothing, nothing) if depth == 0 else (_aligned(shape), _aligned(shape))
-        groups = min(samples, -(-TASKS // blocks))
+        loops = layers[depth].plan.loops
+        own = (_aligned(shape), _aligned(shape)) if depth or loops else (nothing, nothing)
+        groups = min(samples, TASKS if loops else -(-TASKS // blocks))
         gradient_GNM = np.empty((groups, neurons, inputs), np.float32)
         bias_gradient_GPL = np.empty((groups, blocks, LANES), np.float32)
         errors = kernels.Errors(live_B, costs_LB, error, error_t, *upper)
         drive_BPUL, shift_BPUL = own
         found = kernels.Gradients(drive_BPUL, shift_BPUL, gradient_GNM, bias_gradient_GPL)
-        parallel(kernel.layer, blocks * groups, groups, recording.neurons_E, stack, depth, *common, errors, found)
+        given = (recording.neurons_E, stack, depth, *common, errors, found)
+        if loops:
+            parallel(kernel.loop, groups, *given)
+        else:
+            parallel(kernel.layer, blocks * groups, groups, *given)
         weights.append(gradient_GNM.sum(0) if groups > 1 else gradient_GNM[0])
         biases.append(layers[depth].bias_from_lanes(bias_gradient_GPL.sum(0)))
         upper = (*own, recording.weights[depth])
@@ -263,7 +268,7 @@ class EventDriven:
         """Run a batch; see :class:`app.engines.engine.Engine`."""
         if not isinstance(spikes, SpikeEvents):
             spikes = SpikeEvents.from_dense(spikes)
-        weights, biases = [n.weight for n in network.spiking], [n.bias for n in network.spiking]
+        weights, biases = [_heard_through(n) for n in network.spiking], [n.bias for n in network.spiking]
         plans = tuple(_plans(network))
         return NetworkOutput(
             *run_stack(spikes, plans, weights, biases, network.neuron, network.rule, stop_at_first_output)
@@ -279,7 +284,7 @@ class EventDriven:
             fits, shape = _behind(layer, shape)
             if not fits:
                 return f"it has {_described(layer)} behind {'x'.join(map(str, shape))}, which is not event-driven"
-            if reason := changed(layer) or loops_and_delays(layer):
+            if reason := changed(layer) or delays(layer):
                 return f"its {_described(layer)} {reason}"
             if isinstance(layer, SpikingLayer) and layer.synapses.products == "bf16":
                 return "its products are bf16 instead of float32"
@@ -287,7 +292,7 @@ class EventDriven:
         if not (type(last) is SpikingLayer and type(last.synapses) is Dense):
             return "it does not end with a fully connected layer"
         for layer in network.spiking:
-            for parameter in (layer.weight, layer.bias):
+            for parameter in layer.parameters():
                 if parameter.dtype != torch.float32:
                     return f"its weights are {str(parameter.dtype).removeprefix('torch.')} instead of float32"
                 if not parameter.is_cpu:
@@ -333,8 +338,16 @@ def _plans(network: Network) -> Iterator[Plan]:
             pools.append((isinstance(layer, MaxPool), layer.size))
         elif isinstance(layer, SpikingLayer):
             stride = layer.synapses.stride if isinstance(layer.synapses, Conv) else 1
-            yield Plan(tuple(pools), tuple(layer.weight.shape), stride, layer.shape)
+            loops = layer.recurrent_weight is not None
+            yield Plan(tuple(pools), tuple(layer.weight.shape), stride, layer.shape, loops)
             pools = []
+
+
+def _heard_through(layer: SpikingLayer) -> Tensor:
+    """The weights of a layer, with those of its own spikes behind them; autograd takes their gradients apart."""
+    if layer.recurrent_weight is None:
+        return layer.weight
+    return torch.cat([layer.weight, layer.recurrent_weight], 1)
 
 
 def _described(layer: Any) -> str:

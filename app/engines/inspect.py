@@ -14,11 +14,14 @@ PLAIN = frozenset(nn.Module().__dict__)
 """What every module has of its own."""
 
 
-def loops_and_delays(layer: nn.Module) -> str | None:
-    """What a layer of this class may have besides synapses from the layer below, as the end of "its layer …"."""
+def loops(layer: nn.Module) -> str | None:
+    """Whether a layer hears itself, as the end of "its layer …"."""
+    return None if layer.__dict__["_parameters"].get("recurrent_weight") is None else "hears its own spikes"
+
+
+def delays(layer: nn.Module) -> str | None:
+    """Whether a layer has delays, as the end of "its layer …"."""
     own = layer.__dict__["_parameters"]
-    if own.get("recurrent_weight") is not None:
-        return "hears its own spikes"
     if own.get("delay_steps") is not None:
         kind = layer.delays.kind if isinstance(layer, SpikingLayer) and layer.delays else "unknown"
         return f"has {kind} delays"

@@ -28,7 +28,7 @@ from ..layers.synapses import Conv, Dense, Synapses
 from ..neuron.lif import Neuron
 from ..rules.rule import Rule
 from .engine import ENGINES, NetworkOutput
-from .inspect import changed, loops_and_delays
+from .inspect import changed, delays, loops
 from .layerwise import until_first_output
 
 if TYPE_CHECKING:
@@ -355,7 +355,7 @@ class Triton:
             known = type(own) in ((Dense, Conv) if spiking else (AveragePool, MaxPool, Flatten))
             if not known:
                 return f"its layer {layer!r} is unknown to it"
-            if reason := changed(layer) or loops_and_delays(layer):
+            if reason := changed(layer) or loops(layer) or delays(layer):
                 return f"its layer {layer!r} {reason}"
             if isinstance(layer, SpikingLayer) and len(layer.bias) != len(layer.weight):
                 return f"its layer {layer!r} has {len(layer.bias)} biases"

@@ -115,7 +115,7 @@ def times_of_block(b, n0, live, words_TP, block, stack, depth, times_TBN, shift_
     """δt̂ of the spikes of a block of a fully connected layer, the output layer or another one."""
     blocks, stride = shift_BQUL.shape[1], shift_BQUL.shape[2] * LANES
     shift, weights, layers = shift_BQUL.reshape(-1), stack.weights, stack.wiring.layers
-    top, neurons = depth == len(layers) - 1, layers[depth].neurons
+    top, rows = depth == len(layers) - 1, 0 if depth == len(layers) - 1 else layers[depth + 1].rows
     start = 0 if top else layers[depth + 1].weights
     for t in range(live):
         word = words_TP[t, block]
@@ -128,7 +128,61 @@ def times_of_block(b, n0, live, words_TP, block, stack, depth, times_TBN, shift_
                 times_TL[t * LANES + j] = times_TBN[t, b, n0 + j]
             else:
                 at = b * blocks * stride + t * LANES
-                times_TL[t * LANES + j] = time_above(n0 + j, at, stride, shift, blocks, neurons, weights, start)
+                times_TL[t * LANES + j] = time_above(n0 + j, at, stride, shift, blocks, rows, weights, start)
+
+
+# --- within a layer that hears itself ---------------------------------------------------------------------------------
+
+
+@kernel(allocates=True)
+def own_weights(stack, depth):
+    """W_rec of a layer as each of its blocks hears it: [blocks, K, 64], with the K neurons of all blocks."""
+    layer = stack.wiring.layers[depth]
+    blocks, rows = layer.groups, layer.rows
+    weights_PKL = aligned(blocks * blocks * LANES * LANES)
+    weights_PKL[:] = 0
+    for n in range(layer.neurons):
+        first, j = n // LANES * blocks * LANES, n % LANES
+        for k in range(layer.neurons):
+            row = layer.weights + ((k // LANES) * rows + layer.cells + n) * LANES
+            weights_PKL[(first + k) * LANES + j] = stack.weights[row + k % LANES]
+    return weights_PKL
+
+
+@kernel()
+def add_own_errors(t, p, drives, at, stride, weights_PKL, blocks, errors_TL, busy_T):
+    """Add Σ_k W_rec,kj β_I δI_k[t + 1] to δS[t] of block p of a layer that hears itself.
+
+    Args:
+        drives, at, stride: β_I δI of the layer; where that of the sample's first block begins, and of each next one.
+        weights_PKL: of :func:`own_weights`.
+        errors_TL, busy_T: of the block.
+    """
+    found, busy = load(errors_TL, t * LANES), busy_T[t]
+    for q in range(blocks):
+        one, weights = at + q * stride + (t + 1) * LANES, (p * blocks + q) * LANES * LANES
+        rest = ~zero(load(drives, one))
+        part = spread(np.float32(0))
+        while rest != 0:
+            j = lowest(rest)
+            rest &= rest - np.uint64(1)
+            part = fused(load(weights_PKL, weights + j * LANES), fetch(drives, one + j), part)
+            busy = True
+        found = found + part
+    store(errors_TL, t * LANES, found)
+    busy_T[t] = busy
+
+
+@kernel()
+def add_own_times(t, p, word, shifts, at, stride, stack, depth, times_TL):
+    """Add Σ_k W_rec,kj · (the error of moving a unit spike in front of neuron k in step t + 1) to δt̂ of spikes of t."""
+    layer, weights = stack.wiring.layers[depth], stack.weights
+    blocks, rows, first, start = layer.groups, layer.rows, layer.cells + p * LANES, layer.weights
+    while word != 0:
+        j = lowest(word)
+        word &= word - np.uint64(1)
+        later = time_above(first + j, at + (t + 1) * LANES, stride, shifts, blocks, rows, weights, start)
+        times_TL[t * LANES + j] += later
 
 
 # --- from a fully connected layer to the image below ------------------------------------------------------------------
@@ -196,7 +250,7 @@ def pull(upper_BQUL, b, live, stack, k, map_CU):
                 busy &= busy - np.uint64(1)
                 number += 1
         if number:
-            _add_all_rows(rows, target, t, width, panels_KT, lanes_N, number, stack.weights, weights_N, 0)
+            _add_all_rows(layer.cells, target, t, width, panels_KT, lanes_N, number, stack.weights, weights_N, 0)
 
 
 # --- from an image to the image below ---------------------------------------------------------------------------------

@@ -5,8 +5,10 @@ run again to the last error (:func:`_replay`), and then, back in time, the learn
 potential, the reverse scan (:func:`_scan`) those of everything before, and the weights get their gradient where a spike
 came in (:func:`_add_gradient`). Steps behind the last error are left out.
 
-In a fully connected layer a task is a block and a group of samples, for the weights of a block are many. In a stack of
-images a task is a sample and all its layers, for the errors between images are many: they never leave the task.
+In a fully connected layer a task is a block and a group of samples, for the weights of a block are many. In one that
+hears itself a task is a group of samples, and its blocks go back together, step by step: their errors meet in the step
+before. In a stack of images a task is a sample and all its layers, for the errors between images are many: they never
+leave the task.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from .dense import (
 )
 from .lanes import LANES, as_lanes, choose, claim, fetch, fused, load, mask, spread, store, total
 from .layout import BIAS_STEPS, TILE, Constants, aligned, unpack
-from .routes import cells_of, heard_by, to_fields
+from .routes import cells_of, heard_by, to_fields, with_own
 
 POINTS = (
     "error_S",
@@ -126,7 +128,7 @@ def _step_again(t, drive, current, potential, bias, constants, kept):
 def _replay(live, heard, f, words_TP, block, bias, all_weights, weights, constants, scratch):
     """The states of 64 neurons once more, to the last error; returns those that may not fire any more behind it."""
     starts_FT, rows_E, heights_E, _ = heard
-    potential_TL, current_TL, spent_T, _, _, _, spikes_R4, drives_4L, _, left_L = scratch
+    potential_TL, current_TL, spent_T, _, _, _, spikes_R4, drives_4L, _, left_L, _, _ = scratch
     starts_T1, rows = starts_FT[f], len(spikes_R4) // TILE
     current, potential, spent = spread(np.float32(0)), spread(np.float32(0)), np.uint64(0)
     kept = (words_TP, block, potential_TL, current_TL)
@@ -177,11 +179,9 @@ def _scan(error, word, d_potential, d_current, constants, through_reset):
 
 
 @kernel(forceinline=True)
-def _add_gradient(t, live, drive, starts_T1, rows_E, heights_E, crowded, gradient_RL, own, spikes_R4, drives_4L):
+def _add_gradient(t, live, drive, starts_T1, rows_E, heights_E, gradient_RL, own, spikes_R4, drives_4L):
     """Add the error of the drive to the gradients of the weights through which a spike came in."""
-    if t % TILE == TILE - 1 or t == live - 1:
-        crowded = crowded_tile(t - t % TILE, live, starts_T1, len(spikes_R4) // TILE)
-    if crowded:
+    if crowded_tile(t - t % TILE, live, starts_T1, len(spikes_R4) // TILE):
         store(drives_4L, (t % TILE) * LANES, drive)
         if t % TILE == 0:
             spread_out(t, live, starts_T1, rows_E, heights_E, spikes_R4)
@@ -194,7 +194,6 @@ def _add_gradient(t, live, drive, starts_T1, rows_E, heights_E, crowded, gradien
         for e in range(starts_T1[t], starts_T1[t + 1]):
             at = own + fetch(rows_E, e) * LANES
             store(gradient_RL, at, load(gradient_RL, at) + drive)
-    return crowded
 
 
 @kernel()
@@ -206,7 +205,11 @@ def _flush(part_RL, whole_RL):
 
 
 class _Scratch(NamedTuple):
-    """Memory of one thread, for one block and one sample."""
+    """Memory of one thread, for one sample and one block, or several blocks one behind the other.
+
+    ``states_3L`` and ``spent_1`` are those of the scan: δV_dep, δI, the sum of δV_dep that is not added yet, and the
+    lanes that may not fire any more.
+    """
 
     potential_TL: Any
     current_TL: Any
@@ -218,6 +221,33 @@ class _Scratch(NamedTuple):
     drives_4L: Any
     count_L: Any
     left_L: Any
+    states_3L: Any
+    spent_1: Any
+
+
+@kernel(inline="always")
+def _part(values, p, blocks):
+    size = len(values) // blocks
+    return values[p * size : (p + 1) * size]
+
+
+@kernel(inline="always")
+def _of_block(scratch, p, blocks):
+    """The memory of block p of several; that for the tiles of spikes is common to all."""
+    return _Scratch(
+        _part(scratch.potential_TL, p, blocks),
+        _part(scratch.current_TL, p, blocks),
+        _part(scratch.spent_T, p, blocks),
+        _part(scratch.errors_TL, p, blocks),
+        _part(scratch.times_TL, p, blocks),
+        _part(scratch.busy_T, p, blocks),
+        scratch.spikes_R4,
+        _part(scratch.drives_4L, p, blocks),
+        _part(scratch.count_L, p, blocks),
+        _part(scratch.left_L, p, blocks),
+        _part(scratch.states_3L, p, blocks),
+        _part(scratch.spent_1, p, blocks),
+    )
 
 
 # --- the kernel of a rule ---------------------------------------------------------------------------------------------
@@ -239,9 +269,10 @@ def probe_kernel(point: Callable[..., Any], key: str) -> Callable[..., Any]:
 
 
 class Kernels(NamedTuple):
-    """The kernels of a rule: for fully connected layers, and for the convolutional layers in front of them."""
+    """The kernels of a rule: for a fully connected layer, for one that hears itself, and for the images in front."""
 
     layer: Callable[..., Any]
+    loop: Callable[..., Any]
     images: Callable[..., Any]
 
 
@@ -292,9 +323,9 @@ def backward_kernels(
     of_this_rule = (key, str((sorted(asks_for), through_reset, skips)))
 
     @kernel(*of_this_rule, allocates=True)
-    def scratch_of(steps, rows, max_spikes):
-        """Memory for samples of so many steps and blocks of so many rows."""
-        columns = -(-steps // LANES) * LANES
+    def scratch_of(steps, rows, max_spikes, blocks):
+        """Memory for samples of so many steps and so many blocks of so many rows."""
+        columns = -(-steps // LANES) * LANES * blocks
         return _Scratch(
             aligned(columns * LANES),
             aligned(columns * LANES if wants_current else 0),
@@ -303,52 +334,68 @@ def backward_kernels(
             aligned(columns * LANES if tim else 0),
             np.zeros(columns, np.bool_),
             aligned(rows * TILE),
-            aligned(TILE * LANES),
-            aligned(LANES),
-            aligned(LANES),
+            aligned(TILE * LANES * blocks),
+            aligned(LANES * blocks),
+            aligned(LANES * blocks),
+            aligned(3 * LANES * blocks),
+            np.zeros(blocks, np.uint64),
         )
 
     @kernel(*of_this_rule)
-    def walk(b, place, stack, window, heard, constants, of_rule, of_surrogate, record, scratch, down, sums):
-        """A block's way through the window of a sample: again to the last error, then back to the first step.
-
-        A function of its own: in the loop over samples the compiler would count references to arrays in every step.
-
-        Args:
-            b: the sample.
-            place: the block's layer, its number and its field; where its weights and its biases start.
-            window: the steps up to the last error, the error of each decision spike, and how often a neuron may fire
-                (0 means no limit).
-            heard: what the layer hears.
-            constants, of_rule, of_surrogate: the neuron's constants, the settings of the rule and of its surrogate.
-            record: what the forward run left behind.
-            scratch: with the errors of this block's spikes.
-            down: where the errors for the layer below go; empty when there is none.
-            sums: the gradients of weights and biases, and where the block's own begin.
-        """
+    def again(b, place, stack, window, heard, constants, record, scratch):
+        """A block's way to the last error of a sample, from where :func:`back` goes; see there."""
         k, block, f, weights, bias_at = place
-        live, cost, max_spikes = window
-        starts_FT, rows_E, heights_E, _ = heard
-        potential_TL, current_TL, spent_T, errors_TL, times_TL, busy_T, spikes_R4, drives_4L, count_L, left_L = scratch
-        drive_TL, shift_TL, own = down
-        gradient_RL, gradient_at, bias_L, bias_sum_at = sums
-        starts_T1, words_TP, until = starts_FT[f], record.words_BTP[b], record.until_B[b]
-        counts_N, bias, wiring = record.counts_BN[b], load(stack.biases, bias_at), stack.wiring
-        zero, half = np.float32(0), constants.beta_i / np.float32(2)
-        ahead_v = constants.beta_v * constants.alpha_v
-        nobody, nothing = mask(np.uint64(0)), spread(zero)
-        present, has_below = wiring.present[block], len(drive_TL) > 0
+        live, _, max_spikes = window
+        _, _, _, _, _, _, _, drives_4L, count_L, left_L, states_3L, spent_1 = scratch
+        counts_N, wiring, nothing = record.counts_BN[b], stack.wiring, spread(np.float32(0))
+        words_TP, bias, present = record.words_BTP[b], load(stack.biases, bias_at), wiring.present[block]
         if max_spikes:
             store(left_L, 0, spread(np.float32(max_spikes)))
-        spent = _replay(live, heard, f, words_TP, block, bias, stack.weights, weights, constants, scratch)
+        spent_1[0] = _replay(live, heard, f, words_TP, block, bias, stack.weights, weights, constants, scratch)
         if wants_count:
             store(count_L, 0, nothing)
             for j in range(LANES):
                 if (present >> np.uint64(j)) & np.uint64(1):
                     count_L[j] = counts_N[wiring.layers[k].first_neuron + wiring.neuron_of[block * LANES + j]]
-        d_potential, d_current, d_bias, crowded = nothing, nothing, nothing, False
+        for i in range(3):
+            store(states_3L, i * LANES, nothing)
         store_tile(drives_4L, nothing, nothing, nothing, nothing)
-        for t in range(live - 1, -1, -1):
+
+    @kernel(*of_this_rule)
+    def back(b, span, place, stack, window, heard, how, record, scratch, down, sums):
+        """A block's way back through a span of steps, on from where it was.
+
+        A function of its own: in the loop over samples the compiler would count references to arrays in every step.
+
+        Args:
+            b: the sample.
+            span: the first step, and the one behind the last.
+            place: the block's layer, its number and its field; where its weights and its biases start.
+            window: the steps up to the last error, the error of each decision spike, and how often a neuron may fire
+                (0 means no limit).
+            heard: what the layer hears.
+            how: the neuron's constants, the settings of the rule and of its surrogate.
+            record: what the forward run left behind.
+            scratch: with the errors of this block's spikes.
+            down: where the errors for the layer below go; empty when there is none.
+            sums: the gradients of weights and biases, and where the block's own begin.
+        """
+        _, block, f, _, bias_at = place
+        live, cost, max_spikes = window
+        constants, of_rule, of_surrogate = how
+        starts_FT, rows_E, heights_E, _ = heard
+        potential_TL, current_TL, spent_T, errors_TL, times_TL, busy_T, spikes_R4, drives_4L = scratch[:8]
+        count_L, states_3L, spent_1 = scratch.count_L, scratch.states_3L, scratch.spent_1
+        drive_TL, shift_TL, own = down
+        gradient_RL, gradient_at, bias_L, bias_sum_at = sums
+        starts_T1, words_TP, until = starts_FT[f], record.words_BTP[b], record.until_B[b]
+        bias, wiring = load(stack.biases, bias_at), stack.wiring
+        zero, half = np.float32(0), constants.beta_i / np.float32(2)
+        ahead_v = constants.beta_v * constants.alpha_v
+        nobody, nothing = mask(np.uint64(0)), spread(zero)
+        present, has_below, spent = wiring.present[block], len(drive_TL) > 0, spent_1[0]
+        d_potential, d_current, d_bias = load(states_3L, 0), load(states_3L, LANES), load(states_3L, 2 * LANES)
+        for t in range(span[1] - 1, span[0] - 1, -1):
             potential, word = load(potential_TL, t * LANES), words_TP[t, block]
             paid = cost if act and t < until else zero
             error = nothing
@@ -419,9 +466,47 @@ def backward_kernels(
             if has_below and len(shift_TL):
                 ahead = fused(d_current, constants.alpha_i, d_potential * ahead_v)
                 store(shift_TL, own + t * LANES, (later_current - ahead) * half)
-            crowded = _add_gradient(
-                t, live, drive, starts_T1, rows_E, heights_E, crowded, gradient_RL, gradient_at, spikes_R4, drives_4L
-            )
+            _add_gradient(t, live, drive, starts_T1, rows_E, heights_E, gradient_RL, gradient_at, spikes_R4, drives_4L)
+        store(states_3L, 0, d_potential)
+        store(states_3L, LANES, d_current)
+        store(states_3L, 2 * LANES, d_bias)
+        spent_1[0] = spent
+
+    @kernel(*of_this_rule)
+    def walk(b, place, stack, window, heard, how, record, scratch, down, sums):
+        """A block's way through the window of a sample and back; see :func:`back`."""
+        again(b, place, stack, window, heard, how[0], record, scratch)
+        back(b, (0, window[0]), place, stack, window, heard, how, record, scratch, down, sums)
+
+    @kernel(*of_this_rule)
+    def walk_loop(b, depth, stack, window, heard, how, record, scratch, own_PKL, down, part_RL, bias_L):
+        """The way of all blocks of a layer that hears itself: back step by step, for there their errors meet.
+
+        Args:
+            b, stack, window, heard, how, record: as for :func:`back`.
+            depth: which layer.
+            scratch: for all blocks.
+            own_PKL: its weights (:func:`app.kernels.above.own_weights`).
+            down: where the errors for the layer below go, those of the first block, and how far those of the next are.
+            part_RL, bias_L: the gradients of the weights and biases of all blocks.
+        """
+        drives, shifts, at, stride = down
+        layer, live, words_TP, first = stack.wiring.layers[depth], window[0], record.words_BTP[b], np.int64(0)
+        blocks, rows, block0 = layer.groups, layer.rows, layer.first_block
+        for p in range(blocks):
+            place = (depth, block0 + p, first, layer.weights + p * rows * LANES, (layer.biases + p) * LANES)
+            again(b, place, stack, window, heard, how[0], record, _of_block(scratch, p, blocks))
+        for t in range(live - 1, -1, -1):
+            for p in range(blocks):
+                mine = _of_block(scratch, p, blocks)
+                if act and t + 1 < live:
+                    above.add_own_errors(t, p, drives, at, stride, own_PKL, blocks, mine.errors_TL, mine.busy_T)
+                if tim and t + 1 < live:
+                    word = words_TP[t, block0 + p]
+                    above.add_own_times(t, p, word, shifts, at, stride, stack, depth, mine.times_TL)
+                place = (depth, block0 + p, first, layer.weights + p * rows * LANES, (layer.biases + p) * LANES)
+                own, sums = (drives, shifts, at + p * stride), (part_RL, p * rows * LANES, bias_L, p * LANES)
+                back(b, (t, t + 1), place, stack, window, heard, how, record, mine, own, sums)
 
     @kernel(*of_this_rule, allocates=True)
     def backward(
@@ -461,7 +546,7 @@ def backward_kernels(
         drives, shifts = found.drive_BPUL.reshape(-1), found.shift_BPUL.reshape(-1)
         gradient, gradient_RL, part_RL = found.weight_GNM.reshape(-1), aligned(inputs * LANES), aligned(inputs * LANES)
         weights_KL = aligned(upper_blocks * LANES * LANES)
-        bias_L, scratch, first = aligned(LANES), scratch_of(steps, inputs, max_spikes), np.int64(0)
+        bias_L, scratch, first = aligned(LANES), scratch_of(steps, inputs, max_spikes, 1), np.int64(0)
         task = claim(counter)
         while task < tasks:
             p, g = task // groups, task % groups
@@ -498,9 +583,7 @@ def backward_kernels(
                     stack,
                     (live, errors.costs_LB[depth, b], max_spikes),
                     heard,
-                    constants,
-                    of_rule,
-                    of_surrogate,
+                    (constants, of_rule, of_surrogate),
                     record,
                     scratch,
                     (drives, shifts, (b * blocks + p) * stride),
@@ -514,6 +597,90 @@ def backward_kernels(
             unpack(gradient_RL, width, gradient, (g * neurons + n0) * inputs, inputs)
             store(found.bias_GPL, (g * blocks + p) * LANES, load(bias_L, 0))
             task = claim(counter)
+
+    @kernel(*of_this_rule, allocates=True)
+    def backward_loop(
+        counter,
+        tasks,
+        neurons_E,
+        stack,
+        depth,
+        constants,
+        of_rule,
+        of_surrogate,
+        max_spikes,
+        record,
+        errors,
+        found,
+    ):
+        """Task g: the gradients of a layer that hears itself, from a group of samples; see :func:`backward`.
+
+        ``found`` has room for the errors of the layer below also where there is none: the layer hears them itself.
+        """
+        samples, steps = record.words_BTP.shape[:2]
+        layer, top = stack.wiring.layers[depth], depth == record.totals_BLT.shape[1] - 1
+        blocks, rows, neurons, block0 = layer.groups, layer.rows, layer.neurons, layer.first_block
+        kept, upper = 0 if top else errors.upper_weight_KN.shape[0], errors.upper_BQUL.shape[1] * LANES * LANES
+        stride = found.drive_BPUL.shape[2] * LANES
+        drives, shifts = found.drive_BPUL.reshape(-1), found.shift_BPUL.reshape(-1)
+        gradient, size = found.weight_GNM.reshape(-1), rows * LANES
+        gradient_RL, part_RL, bias_L = aligned(blocks * size), aligned(blocks * size), aligned(blocks * LANES)
+        scratch, first = scratch_of(steps, rows, max_spikes, blocks), np.int64(0)
+        own_PKL, weights_PKL = above.own_weights(stack, depth), aligned(blocks * upper)
+        weights_PKL[:] = 0
+        for n in range(neurons):
+            for k in range(kept):
+                weights_PKL[n // LANES * upper + k * LANES + n % LANES] = errors.upper_weight_KN[k, n]
+        g = claim(counter)
+        while g < tasks:
+            gradient_RL[:] = 0
+            part_RL[:] = 0
+            bias_L[:] = 0
+            entries = 0
+            for b in range(g * samples // tasks, (g + 1) * samples // tasks):
+                live, words_TP = errors.live_B[b], record.words_BTP[b]
+                inputs_T1, totals_LT = record.starts_BT1[b], record.totals_BLT[b]
+                below = heard_by(inputs_T1, neurons_E, words_TP, totals_LT, first, live, stack.wiring, depth)
+                heard = with_own(below, words_TP, totals_LT, live, stack.wiring, depth)
+                for p in range(blocks):
+                    mine, n0 = _of_block(scratch, p, blocks), p * LANES
+                    width = min(LANES, neurons - n0)
+                    if act and top:
+                        above.errors_at_top(b, n0, width, live, errors.spikes_TBN, mine.errors_TL, mine.busy_T)
+                    elif act:
+                        weights_KL = weights_PKL[p * upper : (p + 1) * upper]
+                        above.errors_from_above(
+                            b, p, live, stack, depth, errors.upper_BQUL, weights_KL, mine.errors_TL, mine.busy_T
+                        )
+                    if tim:
+                        shift_BQUL = errors.upper_shift_BQUL
+                        above.times_of_block(
+                            b, n0, live, words_TP, block0 + p, stack, depth, errors.times_TBN, shift_BQUL, mine.times_TL
+                        )
+                walk_loop(
+                    b,
+                    depth,
+                    stack,
+                    (live, errors.costs_LB[depth, b], max_spikes),
+                    heard,
+                    (constants, of_rule, of_surrogate),
+                    record,
+                    scratch,
+                    own_PKL,
+                    (drives, shifts, b * blocks * stride, stride),
+                    part_RL,
+                    bias_L,
+                )
+                entries += heard.starts_FT[0, live]
+                if entries > FLUSH * rows:
+                    _flush(part_RL, gradient_RL)
+                    entries = 0
+            _flush(part_RL, gradient_RL)
+            for p in range(blocks):
+                at, width = (g * neurons + p * LANES) * rows, min(LANES, neurons - p * LANES)
+                unpack(gradient_RL[p * size : (p + 1) * size], width, gradient, at, rows)
+                store(found.bias_GPL, (g * blocks + p) * LANES, load(bias_L, p * LANES))
+            g = claim(counter)
 
     @kernel(*of_this_rule, allocates=True)
     def backward_images(
@@ -538,7 +705,7 @@ def backward_kernels(
             weights_BW, biases_BW: what is written: the gradients in lanes, of all layers, without β_b.
         """
         steps, wiring = record.words_BTP.shape[1], stack.wiring
-        scratch = scratch_of(steps, _most_rows(wiring, front), max_spikes)
+        scratch = scratch_of(steps, _most_rows(wiring, front), max_spikes, 1)
         columns = -(-steps // LANES) * LANES
         drive_TL, shift_TL = aligned(columns * LANES), aligned(columns * LANES if tim else 0)
         none_TL, panel_LT, first = aligned(0), aligned(LANES * LANES), np.int64(0)
@@ -598,9 +765,7 @@ def backward_kernels(
                             stack,
                             (live, cost, max_spikes),
                             heard,
-                            constants,
-                            of_rule,
-                            of_surrogate,
+                            (constants, of_rule, of_surrogate),
                             record,
                             scratch,
                             (drive_TL if k > 0 else none_TL, shift_TL if k > 0 else none_TL, first),
@@ -621,4 +786,4 @@ def backward_kernels(
                         above.times_to_map(cells, moved_E, times_CU)
             b = claim(counter)
 
-    return Kernels(backward, backward_images)
+    return Kernels(backward, backward_loop, backward_images)

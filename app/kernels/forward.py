@@ -10,7 +10,7 @@ from .compile import kernel
 from .dense import after_spikes, crowded_tile, drive_of, drive_tile, next_state, spread_out, used_up
 from .lanes import LANES, at_least, choose, claim, load, lowest, members, spread, store
 from .layout import TILE, aligned, index_events, spikes_in
-from .routes import heard_by
+from .routes import Heard, add_own, copy_step, heard_by
 
 CHUNK_STEPS = 16
 """With early stop, how many steps all layers run before it is seen whether the sample has finished."""
@@ -77,6 +77,35 @@ class _Scratch(NamedTuple):
     drives_4L: Any
 
 
+@kernel()
+def _run_loop(first_step, last_step, heard, now, k, stack, constants, limited, states, scratch, words_TP, totals_T):
+    """Run a layer that hears itself: all blocks one step, then the next; ``now`` is room for what it hears in one."""
+    layer, first = stack.wiring.layers[k], np.int64(0)
+    rows, groups = layer.rows, layer.groups
+    starts_FT, now_FT, rows_E, heights_E = heard.starts_FT, now.starts_FT, now.rows_E, now.heights_E
+    for t in range(first_step, last_step):
+        i = t - first_step
+        e = copy_step(starts_FT[0, i], starts_FT[0, i + 1], first, heard, rows_E, heights_E)
+        now_FT[0, 1] = add_own(t, e, words_TP, layer, rows_E, heights_E)
+        for g in range(groups):
+            _run(
+                t,
+                t + 1,
+                now,
+                first,
+                layer.first_block + g,
+                layer.weights + g * rows * LANES,
+                (layer.biases + g) * LANES,
+                stack,
+                constants,
+                limited,
+                states,
+                scratch,
+                words_TP,
+                totals_T,
+            )
+
+
 @kernel(allocates=True)
 def _run_layer(first_step, last_step, heard, k, stack, constants, limited, states, words_TP, totals_T):
     """Run all blocks of a layer for one sample."""
@@ -84,6 +113,11 @@ def _run_layer(first_step, last_step, heard, k, stack, constants, limited, state
     rows, groups = layer.rows, layer.groups
     scratch = _Scratch(aligned(rows * TILE), aligned(TILE * LANES))
     totals_T[first_step:last_step] = 0
+    if layer.own_rows:
+        heights = np.empty(rows if len(heard.heights_E) else 0, np.float32)
+        now = Heard(np.zeros((1, 2), np.int64), np.empty(rows, np.int32), heights, heard.origins_E)
+        _run_loop(first_step, last_step, heard, now, k, stack, constants, limited, states, scratch, words_TP, totals_T)
+        return
     for f in range(layer.fields):
         for g in range(groups):
             _run(

@@ -254,3 +254,51 @@ def heard_by(starts_T1, neurons_E, words_TP, totals_LT, first, last, wiring, k):
     below_TP = words_TP[first:last, wiring.layers[k - 1].first_block : layer.first_block]
     list_spikes(below_TP, starts_FT[0], rows_E)
     return Heard(starts_FT, rows_E, nothing, none)
+
+
+@kernel()
+def add_own(t, e, words_TP, layer, rows_E, heights_E):
+    """Append a layer's own spikes of the step before t to what it hears, from entry e on; returns the end of them."""
+    if t > 0:
+        for p in range(layer.groups):
+            word = words_TP[t - 1, layer.first_block + p]
+            while word != 0:
+                rows_E[e] = layer.cells + p * LANES + lowest(word)
+                if len(heights_E):
+                    heights_E[e] = np.float32(1)
+                word &= word - np.uint64(1)
+                e += 1
+    return e
+
+
+@kernel()
+def copy_step(begin, end, e, heard, rows_E, heights_E):
+    """Append what a layer hears from below to a list, from entry e on; returns the end of it."""
+    _, from_rows_E, from_heights_E, _ = heard
+    for i in range(begin, end):
+        rows_E[e] = from_rows_E[i]
+        if len(heights_E):
+            heights_E[e] = from_heights_E[i]
+        e += 1
+    return e
+
+
+@kernel()
+def _join(heard, words_TP, layer, starts_T1, rows_E, heights_E):
+    """The spikes below and the layer's own, step by step."""
+    below_T1, e = heard.starts_FT[0], 0
+    for t in range(len(starts_T1) - 1):
+        starts_T1[t] = e
+        e = copy_step(below_T1[t], below_T1[t + 1], e, heard, rows_E, heights_E)
+        e = add_own(t, e, words_TP, layer, rows_E, heights_E)
+    starts_T1[len(starts_T1) - 1] = e
+
+
+@kernel(allocates=True)
+def with_own(heard, words_TP, totals_LT, last, wiring, k):
+    """What a layer that hears itself hears up to step ``last``: step by step from below, then from itself."""
+    entries = heard.starts_FT[0, last] - heard.starts_FT[0, 0] + spikes_in(totals_LT, k, 0, last - 1)
+    starts_FT, rows_E = np.empty((1, last + 1), np.int64), np.empty(entries, np.int32)
+    heights_E = np.empty(entries if len(heard.heights_E) else 0, np.float32)
+    _join(heard, words_TP, wiring.layers[k], starts_FT[0], rows_E, heights_E)
+    return Heard(starts_FT, rows_E, heights_E, heard.origins_E)

@@ -10,7 +10,8 @@ A cell's number is ``position * channels + channel``; to a fully connected layer
 for every input.
 
 Shape suffixes beside those of the project: F fields of a layer; G = ⌈channels / 64⌉ groups of channels, each a block of
-lanes in every field; R rows; C cells.
+lanes in every field; R rows; C cells. A layer that hears itself has a row for each of its own neurons, behind those of
+its cells; what comes in there are its spikes of the step before.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ class Plan(NamedTuple):
         weight_shape: [N, M], or [C_out, C_in, K, K].
         stride: of a convolution.
         shape: of its neurons.
+        loops: whether it hears its own spikes of the step before.
     """
 
     pools: tuple[tuple[bool, int], ...]
     weight_shape: Shape
     stride: int
     shape: Shape
+    loops: bool = False
 
     @property
     def window(self) -> int:
@@ -54,9 +57,10 @@ LAYER = np.dtype(
             *("inputs", "neurons", "first_neuron", "rows", "fields", "groups", "blocks", "first_block"),
             *("weights", "biases", "routed", "weighted", "cells", "channels", "first_cell_of", "first_reach"),
             *("side", "first_under", "first_pool", "pools", "has_max", "map_rows", "map_columns", "image_rows"),
-            *("image_columns", "patch_rows", "patch_columns", "window_columns", "kernel", "stride", "planes", "share"),
+            *("image_columns", "patch_rows", "patch_columns", "window_columns", "kernel", "stride", "planes"),
+            *("own_rows", "share"),
         ],
-        "formats": [np.int64] * 31 + [np.float32],
+        "formats": [np.int64] * 32 + [np.float32],
     },
     align=True,
 )
@@ -77,6 +81,7 @@ LAYER = np.dtype(
     patch_rows, patch_columns       positions of a field
     window_columns                  of a field's window of weights
     kernel, stride, planes          K, S, and C_out (or N)
+    own_rows                        rows of a layer that hears itself, behind those of its cells; or 0
     share                           what a neuron below gets of the error of its cell
 """
 
@@ -151,7 +156,14 @@ class Geometry(NamedTuple):
     @property
     def rows(self) -> int:
         """R."""
-        return prod(self.window) * self.map_shape[0] if self.convolves else self.plan.weight_shape[1]
+        if self.convolves:
+            return prod(self.window) * self.map_shape[0]
+        return self.plan.weight_shape[1] + self.own_rows
+
+    @property
+    def own_rows(self) -> int:
+        """How many of its rows are its own neurons."""
+        return self.plan.weight_shape[0] if self.plan.loops else 0
 
     @property
     def positions(self) -> list[tuple[int, int]]:
@@ -349,6 +361,7 @@ def _record(layer: Geometry, inputs: int, positions: int, behind_images: bool) -
         "kernel": plan.weight_shape[3] if layer.convolves else 1,
         "stride": plan.stride,
         "planes": plan.weight_shape[0],
+        "own_rows": layer.own_rows,
         "share": prod(size**-2.0 for is_max, size in plan.pools if not is_max),
     }
     known |= dict(zip(("map_rows", "map_columns"), layer.map_shape[1:], strict=True))

@@ -27,7 +27,7 @@ TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 DAMAGED = "damaged"
 """In the sweep's folder: runs whose numbers cannot be read any more."""
 POLL_S = 0.1
-Process = subprocess.Popen | Forked
+Process = subprocess.Popen[bytes] | Forked
 
 
 def cores() -> int:
@@ -140,10 +140,11 @@ class Local:
                         trial = waiting.pop(0)
                         running[start(trial)] = (trial, time.monotonic())
                     time.sleep(POLL_S)
-                    for process in [process for process in running if process.poll() is not None]:
-                        trial, start_s = running.pop(process)
-                        finished.append(Finished(trial, process.returncode, time.monotonic() - start_s))
-                        report(finished[-1])
+                    for process, code in [(process, process.poll()) for process in running]:
+                        if code is not None:
+                            trial, start_s = running.pop(process)
+                            finished.append(Finished(trial, code, time.monotonic() - start_s))
+                            report(finished[-1])
             finally:
                 stop(list(running))
         return finished

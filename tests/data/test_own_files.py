@@ -1,3 +1,6 @@
+import struct
+import sys
+
 import h5py
 import numpy as np
 import pytest
@@ -81,6 +84,39 @@ def test_events_are_binned_from_the_first_one(tmp_path):
     small = Events(path=str(tmp_path / "data"), cache=tmp_path / "cache", window_ms=4, sensor=[2, 2, 2])
     with pytest.raises(UserError, match=r"0\.npz has events at y = 0 to 2, outside the sensor of 2x2x2"):
         small.load_test(4, 0)
+
+
+def aedat4(events: dict, stream: str = "EVTS") -> bytes:
+    """A file of one stream in the format AEDAT 4.0, uncompressed and without an index: flatbuffers, made by hand."""
+    kind = f'<attr key="typeIdentifier" type="string">{stream}</attr><attr key="compression" type="string">NONE</attr>'
+    size = '<node name="info"><attr key="sizeX" type="int">4</attr><attr key="sizeY" type="int">3</attr></node>'
+    text = f'<dv version="2.0"><node name="outInfo"><node name="0">{kind}{size}</node></node></dv>'.encode()
+    header = struct.pack("<I4s6x5HiiIqI", 24, b"IOHE", 10, 20, 4, 12, 8, 10, 0, 12, -1, len(text)) + text + b"\0"
+    rows = list(zip(*(events[name] for name in "txyp"), strict=True))
+    packet = struct.pack("<I4s2x3HiII", 16, stream.encode(), 6, 8, 4, 6, 4, len(rows))
+    packet += b"".join(struct.pack("<qhh?3x", *row) for row in rows)
+    packet = struct.pack("<iiI", 0, len(packet) + 4, len(packet)) + packet
+    return b"#!AER-DAT4.0\r\n" + struct.pack("<I", len(header)) + header + packet
+
+
+def test_aedat4_is_read_through_tonic(tmp_path):
+    pytest.importorskip("aedat", reason="aedat is not installed; see requirements-dev.txt")
+    events = {"t": [1000, 1001, 2500], "x": [0, 3, 1], "y": [0, 2, 2], "p": [True, False, True]}
+    (tmp_path / "x.aedat4").write_bytes(aedat4(events))
+    read = read_events(tmp_path / "x.aedat4")
+    assert {name: read[name].tolist() for name in "txyp"} == events
+    (tmp_path / "frames.aedat4").write_bytes(aedat4(events, "IMUS"))
+    (tmp_path / "cut.aedat4").write_bytes(aedat4(events)[:14] + bytes(40))  # of which the decoder panics
+    for name in ("frames", "cut"):
+        with pytest.raises(UserError, match=rf"{name}\.aedat4 holds no events t, x, y, p \(.+\): replace it"):
+            read_events(tmp_path / f"{name}.aedat4")
+
+
+def test_without_its_decoder_aedat4_is_refused_with_the_remedy(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "aedat", None)
+    (tmp_path / "x.aedat4").write_bytes(b"")
+    with pytest.raises(UserError, match=r"x\.aedat4 needs the package aedat: pip install aedat, or write \.npz"):
+        read_events(tmp_path / "x.aedat4")
 
 
 @pytest.mark.parametrize("name", ["x.npz", "x.csv", "x.aedat4"])

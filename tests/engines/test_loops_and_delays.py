@@ -1,4 +1,4 @@
-"""Recurrent layers and delays stand in the way of the compiled engines, which say so; auto takes the plain one."""
+"""Delays stand in the way of the event-driven engine, which says so; auto takes the plain one. Loops do not."""
 
 import pytest
 
@@ -9,8 +9,8 @@ from app.rules import antlr
 
 NEURON = Neuron.auto(0.95, 0.9, 30)
 CASES = [
-    (["6", "rfc7", "fc3"], None, "hears its own spikes"),
     *((["6", "fc7", "fc3"], Delays(kind, 5), f"has {kind} delays") for kind in ("axonal", "dendritic", "synaptic")),
+    (["6", "rfc7", "fc3"], Delays("axonal", 5), "has axonal delays"),
 ]
 
 
@@ -25,3 +25,11 @@ def test_auto_takes_the_plain_engine_and_says_why(spec, delays, reason):
 def test_an_engine_that_was_asked_for_refuses(spec, delays, reason):
     with pytest.raises(ValueError, match=f"engine=event_driven cannot run this network: .*{reason}"):
         Network(spec, NEURON, antlr(), engine="event_driven", delays=delays)
+
+
+def test_a_loop_runs_compiled_on_the_processor_alone(monkeypatch):
+    pytest.importorskip("triton", reason="Triton is not installed; see requirements-dev.txt")
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    choice = Network(["6", "rfc7", "fc3"], NEURON, antlr()).choose_engine()
+    assert choice.name == "event_driven"
+    assert "hears its own spikes" in choice.passed_over["triton"]

@@ -26,7 +26,8 @@ class Events(Streams):
     """Files ``path/CLASS/FILE``, or ``path/train/CLASS/FILE`` and ``path/test/CLASS/FILE``; classes in order of names.
 
     Events have t in microseconds, column x, row y, polarity p: ``.npz`` with these arrays, ``.csv`` with their
-    names in its first line, or ``.aedat4`` (read through tonic, which needs the package aedat).
+    names in its first line, or ``.aedat4``, of which the first stream of events counts (read through tonic, which needs
+    the package aedat).
     """
 
     path: str | None = setting(None, "the .npz file, or the folder, of the samples")
@@ -101,8 +102,14 @@ def _csv(path: Path) -> dict[str, np.ndarray]:
 
 
 def _aedat4(path: Path) -> dict[str, np.ndarray]:
+    import aedat  # noqa: F401 - what tonic reads with, and says nothing of before it is missing
     from tonic.io import read_aedat4
 
-    events = read_aedat4(str(path))
+    try:
+        events = read_aedat4(str(path))
+    except BaseException as error:  # of a file that is none: RuntimeError, Exception or the decoder's own panic
+        if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
+            raise
+        raise ValueError(str(error)) from None
     names = {"t": "t", "x": "x", "y": "y", "p": "p" if "p" in events.dtype.names else "on"}
     return {name: events[own] for name, own in names.items()}
