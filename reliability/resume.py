@@ -18,6 +18,7 @@ from pathlib import Path
 
 from app.errors import RunStopped
 from app.files import PARTIAL
+from app.markdown import counted
 from app.resume.checkpoint import newest_intact, read_checkpoint
 from app.run_files import CHECKPOINTS
 from app.training.folder import CONFIG, has_checkpoints
@@ -51,7 +52,8 @@ def main(argv: list[str]) -> int:
         print(
             f"only {len(kills)} of {options.kills} kills: the run was over; give it more epochs (trainer.max_epochs=)"
         )
-    result = f"{len(kills)} kills: {'nothing was lost' if whole == killed else 'the resumed run is another one'}"
+    became = "nothing was lost" if whole == killed else "the resumed run is another one"
+    result = f"{counted(len(kills), 'kill')}: {became}"
     print(f"\n{result}")
     if options.write:
         doing = ", ".join(f"{count} {what}" for what, count in Counter(kill.doing for kill in kills).most_common())

@@ -224,16 +224,12 @@ TWO = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
     ("variables", "argv", "said"),
     [
         ({"RANK": "1"}, [], "already holds a run"),
-        ({"LOCAL_RANK": "1"}, [], "already holds a run"),
-        ({"SLURM_PROCID": "1"}, [], "already holds a run"),
         ({"RANK": ""}, [], "RANK='' is no whole number"),
         (SLURM, [], "SLURM has started 2 processes, but trainer.devices=1 and trainer.num_nodes=1 make 1"),
         (TORCHRUN, [], "torchrun has started 2 processes, but trainer.devices=1"),
-        ({"RANK": "1", "WORLD_SIZE": "2"}, [], "has started 2 processes"),
         ({"LOCAL_RANK": "1"}, TWO, "LOCAL_RANK=1 says that a launcher has started this process"),
         ({"LOCAL_RANK": "3", "MASTER_PORT": "29400"}, TWO, "this process is number 3"),
         ({}, ["trainer.num_nodes=2", "trainer.accelerator=cpu"], "trainer.num_nodes=2 needs a place to meet"),
-        ({"RANK": "1"}, ["trainer.accelerator=cpu", "trainer.strategy=ddp"], "already holds a run"),
     ],
     ids=str,
 )
