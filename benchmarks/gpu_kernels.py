@@ -12,7 +12,7 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -25,6 +25,7 @@ from triton.backends.compiler import GPUTarget
 from app.engines import triton_rule
 from app.errors import UserError, run_command
 from app.kernels import triton_build
+from app.layers.synapses import PRODUCTS
 from app.neuron.surrogate import Rectangular
 from app.rules import RULES as REGISTERED
 from app.rules import Rule, activation, antlr, timing
@@ -166,23 +167,22 @@ class Gpu:
     Args:
         target: whose machine code it runs.
         bytes_per_s: of its memory.
-        flops, flops_tf32: of products in float32, and in TF32 on tensor cores (dense).
+        flops: of products in each of PRODUCTS; of TF32 and bfloat16 on tensor cores, dense, with sums of 32 bits.
         multiprocessors, hz: with four schedulers each; boost clock.
     """
 
     name: str
     target: GPUTarget
     bytes_per_s: float
-    flops: float
-    flops_tf32: float
+    flops: tuple[float, float, float]
     multiprocessors: int
     hz: float
 
 
 GPUS = [
-    Gpu("A100 80GB SXM", GPUTarget("cuda", 80, 32), 2.04e12, 19.5e12, 156e12, 108, 1.41e9),
-    Gpu("H100 SXM", GPUTarget("cuda", 90, 32), 3.35e12, 67e12, 495e12, 132, 1.98e9),
-    Gpu("RTX 4090", GPUTarget("cuda", 89, 32), 1.01e12, 82.6e12, 82.6e12, 128, 2.52e9),
+    Gpu("A100 80GB SXM", GPUTarget("cuda", 80, 32), 2.04e12, (19.5e12, 156e12, 312e12), 108, 1.41e9),
+    Gpu("H100 SXM", GPUTarget("cuda", 90, 32), 3.35e12, (67e12, 495e12, 989e12), 132, 1.98e9),
+    Gpu("RTX 4090", GPUTarget("cuda", 89, 32), 1.01e12, (82.6e12, 82.6e12, 165e12), 128, 2.52e9),
 ]
 REACHED = 0.75
 """The share of a limit that products and copies are taken to reach."""
@@ -192,6 +192,8 @@ LAUNCH_S = 4e-6
 """From one kernel to the next where the host launches them one by one."""
 LAUNCHES_PER_LAYER, LAUNCHES = 12, 60
 """Of a layer in both directions; and of input, loss, clipping, metrics and optimiser together."""
+ROUNDINGS = 3
+"""With bfloat16, a product comes with kernels that round what is multiplied and widen the result."""
 
 
 @dataclass(frozen=True)
@@ -232,10 +234,18 @@ class Prediction:
     bandwidth_share: float
 
 
-def predict(work: Work, gpu: Gpu, tf32: bool = False) -> Prediction:
-    """A training step with ANTLR, from the loops' machine code and the sizes of all arrays."""
+def predict(work: Work, gpu: Gpu, numbers: str = "float32") -> Prediction:
+    """A training step with ANTLR, from the loops' machine code and the sizes of all arrays.
+
+    Args:
+        work: the step.
+        gpu: where.
+        numbers: one of PRODUCTS.
+    """
     scans = products = copies = moved = 0.0
-    rows, flops = work.steps * work.batch, (gpu.flops_tf32 if tf32 else gpu.flops) * REACHED
+    rows, flops = work.steps * work.batch, gpu.flops[PRODUCTS.index(numbers)] * REACHED
+    width, rounding = (2, 6) if numbers == "bf16" else (4, 0)  # bytes of a number: in the product; read and written
+    launches = LAUNCHES + LAUNCHES_PER_LAYER * (len(work.sizes) - 1)
     bandwidth = gpu.bytes_per_s * REACHED
     gathers = work.events < work.steps * work.sizes[0] / 32
     for depth, (inputs, neurons) in enumerate(zip(work.sizes, work.sizes[1:], strict=False)):
@@ -252,12 +262,13 @@ def predict(work: Work, gpu: Gpu, tf32: bool = False) -> Prediction:
         else:
             one = 2 * rows * inputs * neurons
             parts = 2 + (2 if depth else 0)  # forward, weights; both errors to the layer below
-            matrices = 4 * parts * rows * (inputs + neurons)
-            products += max(parts * one / flops, matrices / bandwidth)
-            moved += matrices + 10 * rows * inputs  # bytes to floats, twice
-            copies += 10 * rows * inputs / bandwidth
+            elements = parts * rows * (inputs + neurons)
+            products += max(parts * one / flops, width * elements / bandwidth)
+            copied = 10 * rows * inputs + rounding * elements  # bytes to floats, twice
+            moved += width * elements + copied
+            copies += copied / bandwidth
+            launches += ROUNDINGS * (3 if depth else 2) if rounding else 0
     device = scans + products + copies
-    launches = LAUNCHES + LAUNCHES_PER_LAYER * (len(work.sizes) - 1)
     return Prediction(
         device, max(device, launches * LAUNCH_S), scans, products, moved, moved / gpu.bytes_per_s / device
     )
@@ -274,16 +285,21 @@ def needs(rows: list[Row]) -> Iterator[str]:
 
 def table() -> Iterator[str]:
     """The predictions as lines of Markdown."""
-    yield "| workload | GPU | products | scans µs | products µs | step µs | launched µs | bandwidth |"
-    yield "|---|---|---|---:|---:|---:|---:|---:|"
+    yield "| workload | GPU | scans µs | products µs | step µs | launched µs | bandwidth |"
+    yield "|---|---|---:|---:|---:|---:|---:|"
     for name, work in WORK.items():
         for gpu in GPUS:
-            for tf32 in (False, True):
-                p = predict(work, gpu, tf32)
-                figures = (p.scans_s, p.products_s, p.device_s, p.launched_s)
-                shown = " | ".join(f"{1e6 * figure:.0f}" for figure in figures)
-                kind = "TF32" if tf32 else "float32"
-                yield f"| {name} | {gpu.name} | {kind} | {shown} | {100 * p.bandwidth_share:.0f} % |"
+            found = [predict(work, gpu, numbers) for numbers in PRODUCTS]
+            parts = [[p.products_s for p in found], [p.device_s for p in found], [p.launched_s for p in found]]
+            figures = [f"{1e6 * found[0].scans_s:.0f}", *(_each(f"{1e6 * s:.0f}" for s in part) for part in parts)]
+            share = _each(f"{100 * p.bandwidth_share:.0f}" for p in found)
+            yield f"| {name} | {gpu.name} | {' | '.join(figures)} | {share} % |"
+
+
+def _each(figures: Iterable[str]) -> str:
+    """A figure for each of PRODUCTS, or the one that they share."""
+    found = list(figures)
+    return found[0] if len(set(found)) == 1 else " / ".join(found)
 
 
 def main(argv: list[str]) -> int:
