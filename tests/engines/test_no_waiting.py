@@ -49,8 +49,8 @@ SPECS = {
 }
 
 
-def module_of(loss, engine, device, spec=SPECS["conv"], rule=None):
-    network = Network(spec, Neuron.auto(0.9, 0.9, 5), rule or antlr())
+def module_of(loss, engine, device, spec=SPECS["conv"], rule=None, max_spikes=None):
+    network = Network(spec, Neuron.auto(0.9, 0.9, 5, max_spikes=max_spikes), rule or antlr())
     network.engine = engine
     module = SpikingModule(network, LOSSES[loss](), Optimisation(), 1.0, 0.1, 3).to(device)
     module._trainer = types.SimpleNamespace(global_step=1, log_every_n_steps=50, current_epoch=0, loggers=[])
@@ -85,7 +85,7 @@ def test_a_training_step_and_its_metrics(loss, engine, spec, monkeypatch):
     ("rule", "loss"), [(name, loss) for name in RULES for loss in LOSSES if _go_together(name, loss)]
 )
 def test_nor_does_the_gradient_of_any_rule(rule, loss):
-    module, batch = module_of(loss, "layerwise", "meta", SPECS["dense"], RULES[rule]())
+    module, batch = module_of(loss, "layerwise", "meta", SPECS["dense"], RULES[rule](), max_spikes=1)
     with NothingIsCopied():
         module.training_step(batch, 0).backward()
 
