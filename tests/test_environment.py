@@ -76,10 +76,9 @@ def test_characters_that_a_terminal_lacks_are_written_otherwise():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["ascii", "latin1:strict"])
-def test_help_is_printed_in_any_encoding(encoding):
+def test_help_is_printed_in_any_encoding():
     """One process for all commands, each run as ``python -m`` runs it."""
-    ended = command("-c", HELP, env={"PYTHONIOENCODING": encoding})
+    ended = command("-c", HELP, env={"PYTHONIOENCODING": "ascii"})
     assert (ended.returncode, said(ended)) == (0, [])
     texts = dict(part.split(b"\n", 1) for part in ended.stdout.split(b"HELP ")[1:])
     assert list(texts) == [b"evaluate", b"landscape", b"report", b"sweep", b"verify"]
@@ -177,7 +176,7 @@ def test_a_full_disk_behind_the_output_is_said_after_the_work(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_hindrance(closed, tmp_path):
     line = ("sh", "-c", f'exec "$@" {closed}', "sh")
     ended = command(TRAIN, *SMALL, "probes.raster=false", f"out={tmp_path}/o", prelude=line)
@@ -406,10 +405,12 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux, to know how much memory is in use")
-@pytest.mark.parametrize("engine", ["event_driven", "layerwise"])
 @pytest.mark.parametrize(
-    "too_large",
-    [["network=[64,fc4000000,fc10]", "data.batch_size=8"], ["network=[64,fc10000,fc10]", "data.batch_size=1400"]],
+    ("too_large", "engine"),
+    [
+        (["network=[64,fc4000000,fc10]", "data.batch_size=8"], "layerwise"),
+        (["network=[64,fc10000,fc10]", "data.batch_size=1400"], "event_driven"),
+    ],
     ids=["network", "batch"],
 )
 def test_too_little_memory_is_said_with_what_needs_less(too_large, engine, tmp_path):
