@@ -74,7 +74,7 @@ def test_bash_completes(script, line, offered, tmp_path):
 
 
 def test_bash_completes_every_command_key_rule_and_configuration(script, tmp_path):
-    assert set(completed(script, "antlr-snn ", tmp_path)) == {*cli.COMMANDS, "--help", "--version"}
+    assert set(completed(script, "antlr-snn ", tmp_path)) == {*cli.COMMANDS, "--help", "--help-all", "--version"}
     assert {f"{key}=" for key in keys()} < set(completed(script, "antlr-snn train ", tmp_path))
     assert completed(script, "antlr-snn train rule=", tmp_path) == list(RULES)
     assert set(completed(script, "antlr-snn train config=", tmp_path)) == {p.stem for p in CONFIGS.glob("*.yaml")}
