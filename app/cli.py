@@ -61,3 +61,7 @@ def entry() -> None:
     """Where the installed command begins."""
     sys.argv[0] = "antlr-snn"
     run_command(main)
+
+
+if __name__ == "__main__":
+    entry()

@@ -61,15 +61,16 @@ def words() -> Words:
     """All that can be completed now."""
     from .cli import COMMANDS
 
+    values = {name: its for name, key in keys().items() if (its := values_of(key))}
     own, flags = {}, {}
     for name, (module, _) in COMMANDS.items():
         found = import_module(f".{module}", __package__)
         settings = list(keys()) if name in TAKE_SETTINGS else []
         own[name] = list(dict.fromkeys([*getattr(found, "KEYS", ()), *settings]))
         more = ("help", "help-all") if settings else ("help",)
+        values |= {key: list(its) for key, its in getattr(found, "VALUES", {}).items()}
         flags[name] = [f"--{flag}" for flag in (*getattr(found, "FLAGS", ()), *more)]
     own["completion"], flags["completion"] = [], [*SHELLS, "--help"]
-    values = {name: its for name, key in keys().items() if (its := values_of(key))}
     values["launcher"] = list(LAUNCHERS)
     values["config"] = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
     return Words({name: purpose for name, (_, purpose) in COMMANDS.items()}, own, flags, values)
@@ -100,7 +101,7 @@ _antlr_snn() {{
   read -ra given <<< "$line"
   COMPREPLY=()
   if (( ${{#given[@]}} < 2 )) || {{ (( ${{#given[@]}} == 2 )) && [[ -n $word ]]; }}; then
-    mapfile -t COMPREPLY < <(compgen -W "{" ".join(words.commands)} --help --version" -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W "{" ".join(words.commands)} --help --help-all --version" -- "$word")
     return
   fi
   if [[ $word == *=* ]]; then
@@ -145,7 +146,7 @@ def zsh(words: Words) -> str:
 #compdef antlr-snn
 _antlr_snn() {{
   if (( CURRENT == 2 )); then
-    compadd -- {" ".join(words.commands)} --help --version
+    compadd -- {" ".join(words.commands)} --help --help-all --version
     return
   fi
   local word=$words[CURRENT]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 from .arguments import read_arguments, wants_help
 from .errors import UserError, run_command
@@ -20,6 +20,7 @@ from .files import replacing
 from .training.trained import load_trained
 
 KEYS = ("ckpt", "out", "dt_s", "discretisation", "allow_other_reset")
+VALUES = {"discretisation": get_args(Discretisation), "allow_other_reset": ("false", "true")}
 
 
 def main(argv: list[str]) -> int:

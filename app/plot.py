@@ -27,6 +27,7 @@ from .training.trained import Trained, load_trained
 
 KEYS = ("what", "sample", "format", "out")
 FORMATS = ("png", "svg", "pdf")
+VALUES = {"what": tuple(PICTURES), "format": FORMATS}
 
 
 def main(argv: list[str]) -> int:

@@ -57,6 +57,11 @@ def completed(script, line, cwd=None, breaks=True):
         ("antlr-snn train --help", ["--help", "--help-all"]),
         ("antlr-snn evaluate --unt", ["--until-decision"]),
         ("antlr-snn predict ful", ["full_intensity="]),
+        ("antlr-snn plot what=t", ["traces"]),
+        ("antlr-snn plot format=", ["png", "svg", "pdf"]),
+        ("antlr-snn export discretisation=ex", ["exponential"]),
+        ("antlr-snn sweep search=", ["random", "tpe"]),
+        ("antlr-snn --help-", ["--help-all"]),
         ("antlr-snn completion z", ["zsh"]),
         ("antlr-snn train config=mnist_be", ["mnist_best"]),
         ("antlr-snn predict ck", ["ckpt="]),
@@ -69,7 +74,7 @@ def test_bash_completes(script, line, offered, tmp_path):
 
 
 def test_bash_completes_every_command_key_rule_and_configuration(script, tmp_path):
-    assert set(completed(script, "antlr-snn ", tmp_path)) == {*cli.COMMANDS, "--help", "--version"}
+    assert set(completed(script, "antlr-snn ", tmp_path)) == {*cli.COMMANDS, "--help", "--help-all", "--version"}
     assert {f"{key}=" for key in keys()} < set(completed(script, "antlr-snn train ", tmp_path))
     assert completed(script, "antlr-snn train rule=", tmp_path) == list(RULES)
     assert set(completed(script, "antlr-snn train config=", tmp_path)) == {p.stem for p in CONFIGS.glob("*.yaml")}

@@ -51,10 +51,11 @@ from .launchers import LAUNCHERS, Finished, Launcher, launcher_of
 from .outcome import NAMES, choose, measure, outcomes, store, table, validated, written
 from .plan import OWN, Plan, Trial, read_plan
 from .run import command, is_damaged, is_finished, log_of, set_aside, sole, stored
-from .search import is_search, search
+from .search import PRUNERS, SAMPLERS, is_search, range_of, search
 
 FLAGS = ("dry-run",)
 KEYS = (*OWN, "search", "pruner", "launcher", *(f"launcher.{one.name}" for one in settings_of(LAUNCHERS["slurm"])))
+VALUES = {"search": SAMPLERS, "pruner": PRUNERS}
 DRY_RUN = f"--{FLAGS[0]}"
 
 
@@ -69,6 +70,9 @@ def main(argv: list[str]) -> int:
             return search(arguments)
         except Interrupted as stop:
             raise Interrupted(stop.exit_code - 128, "finished runs are kept; the same command goes on") from None
+    for key, _, text in (argument.removeprefix("--").partition("=") for argument in arguments):
+        if range_of(key, text):
+            raise UserError(f"{key}={text} is a range: add search=tpe or search=random, or list values with commas")
     is_dry = DRY_RUN in arguments
     plan = read_plan(argument for argument in arguments if argument != DRY_RUN)
     launcher = launcher_of(plan.launcher)

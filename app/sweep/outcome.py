@@ -113,6 +113,12 @@ def choose(options: Sequence[Outcome]) -> list[Outcome]:
     return list(chosen.values())
 
 
+def rank(one: Outcome) -> tuple[tuple[str, str], float]:
+    """To sort options by task and rule, the best on validation data first, those without a number last."""
+    mean = one.validation.mean if one.validation.n else math.nan
+    return one.family, math.inf if math.isnan(mean) else -one.measure.sign * mean
+
+
 def is_tie(one: Outcome, other: Outcome) -> bool:
     """Whether two options have the same mean validation, but for rounding."""
     return math.isclose(one.validation.mean, other.validation.mean, rel_tol=1e-9)

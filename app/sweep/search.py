@@ -21,7 +21,7 @@ from typing import Any
 from ..errors import UserError
 from ..report.experiments import COMMAND
 from ..report.tables import one as one_value
-from .outcome import NAMES, choose, measure, outcomes, store, table, validated, written
+from .outcome import NAMES, choose, measure, outcomes, rank, store, table, validated, written
 from .plan import Option, Plan, Trial, label, read_plan
 from .run import POLL_S, Local, Process, cores, is_finished, log_of, sole, starting, stop, stored
 
@@ -118,7 +118,7 @@ def read_search(arguments: Sequence[str]) -> Search:
             raise UserError(f"{key}={value} is unknown; choose {', '.join(known)}")
     if not re.fullmatch(r"[1-9]\d{0,5}", trials):
         raise UserError(f"trials={trials} must be a whole number from 1 on")
-    ranges = {key: found for key, _, text in pairs if key not in OWN and (found := _range(key, text))}
+    ranges = {key: found for key, _, text in pairs if key not in OWN and (found := range_of(key, text))}
     rest = ["=".join((key, text)) if equals else key for key, equals, text in pairs if key not in {*OWN, *ranges}]
     plan = read_plan(rest)
     if plan.wandb_sweep or plan.launcher or plan.repeats:
@@ -131,14 +131,21 @@ def read_search(arguments: Sequence[str]) -> Search:
     return search
 
 
-def _range(key: str, text: str) -> Range | None:
+def range_of(key: str, text: str) -> Range | None:
+    """What LOW..HIGH, with or without :log, says; None for other values.
+
+    Raises:
+        UserError: LOW is not below HIGH, or not above 0 with :log.
+    """
     number = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
     match = re.fullmatch(rf"({number})\.\.({number})(:\w+)?", text, re.IGNORECASE)
     if match is None:
         return None
     low, high, log = float(match[1]), float(match[2]), match[3] == ":log"
     if match[3] not in (None, ":log") or not low < high or (log and low <= 0):
-        raise UserError(f"{key}={text} is no range: write LOW..HIGH, or LOW..HIGH:log with LOW above 0")
+        raise UserError(
+            f"{key}={text} is no range: write LOW..HIGH with LOW below HIGH; with :log behind it, LOW must be above 0"
+        )
     return Range(low, high, log, all(re.fullmatch(r"[+-]?\d+", end) for end in match.group(1, 2)))
 
 
@@ -182,7 +189,7 @@ def search(arguments: Sequence[str]) -> int:
         options = outcomes(trials)
         chosen = choose(options)
         store(options, chosen, what.plan.out)
-    print(table(options, chosen))
+    print(table(sorted(options, key=rank), chosen))
     if failed:
         print(f"\n{len(failed)} runs failed:\n" + "\n".join(f"  {trial.label}: {log_of(trial)}" for trial in failed))
     print(f"\n{what.plan.out}: results.csv, results.json, logs/; python -m app.report {what.plan.out} draws the runs")

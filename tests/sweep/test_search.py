@@ -69,6 +69,10 @@ def test_a_search_is_the_same_again_and_after_a_stop(sampler, capsys):
     assert "3 have ended already" in printed
     assert ("7 trials by tpe (the first 5 at random), seeds of each: 1, " in printed) == (sampler == "tpe")
     assert "Best epoch on validation data, one trial each\n" in printed
+    rows = printed.split("Best epoch on validation data")[-1].split("\n\n")[0].splitlines()[1:]
+    shares = [float(row.split("first spike ")[1].split(" %")[0]) for row in rows]
+    assert len(rows) == 7
+    assert shares == sorted(shares, reverse=True)
     assert all(1e-5 <= float(row["option"]["optim.lr"]) <= 1e-1 for row in whole)
 
 
@@ -113,7 +117,7 @@ def test_a_failed_run_is_said_and_does_not_end_the_search(capsys):
         (["search=tpe", LR, "trials=0"], "trials=0"),
         (["search=tpe"], "nothing to search"),
         (["search=tpe", "optim.lr=1..0"], "optim.lr=1..0 is no range"),
-        (["search=tpe", "optim.lr=0..1:log"], "LOW above 0"),
+        (["search=tpe", "optim.lr=0..1:log"], "LOW must be above 0"),
         (["search=tpe", "optim.lr=-1..1"], "optim.lr=-1.0 is out of range"),
         (["search=tpe", "optim.lrr=1..2"], "optim.lr"),
         (["search=tpe", LR, "launcher=slurm"], "launcher has no meaning"),

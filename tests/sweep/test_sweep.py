@@ -128,6 +128,7 @@ def test_options_with_alike_names_get_folders_of_their_own():
         (["jobs=9999"], "cores"),
         (["config=nonsense"], "nonsense"),
         (["task"], "task"),
+        (["optim.lr=1e-4..1e-2"], "is a range: add search=tpe"),
         (["out=/proc/nope"], "/proc/nope"),
         (["wandb_sweep=a,b"], "wandb_sweep"),
     ],
