@@ -22,7 +22,9 @@ os.fstat(HANDLE)
 import atexit, signal, threading
 print([signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGPIPE)])
 atexit.register(print, "the end")
-threading.Thread(target=lambda: print("a thread")).start()
+thread = threading.Thread(target=lambda: print("a thread"))
+thread.start()
+thread.join()
 """
 ENDS = ["", "sys.exit(3)", "sys.exit('error: no')", "1 / 0", "os.kill(os.getpid(), 9)", "os._exit(5)"]
 
