@@ -22,16 +22,16 @@ from typing import Any
 import lightning as L
 import torch
 
-from app.errors import run_command
+from app.engines import event_driven
+from app.errors import UserError, run_command
 from app.losses import latency
-from app.rules import fused
 from app.training import module
 from app.training.build import build_run
 from app.training.start import prepare
 
 WARM_UP_STEPS = 20
 CLOCKED = {
-    "kernels": ((fused, "parallel"), (fused.kernels, "live_steps"), (latency, "latency_errors")),
+    "kernels": ((event_driven, "parallel"), (event_driven.kernels, "live_steps"), (latency, "latency_errors")),
     "optimiser": ((torch, "_fused_adam_"), (torch, "_fused_adamw_"), (module, "get_total_norm")),
 }
 
@@ -120,6 +120,8 @@ def measure(settings: list[str]) -> Epoch:
                 clock.watch(owner, name, part)
         with run.opened():
             run.trainer.fit(run.module, datamodule=run.data)
+    if not clock.steps_s:
+        raise UserError(f"the epoch has at most {WARM_UP_STEPS} steps, which are not counted; lower data.batch_size.")
     parts = (clock.spent[part] for part in ("validation", "kernels", "optimiser"))
     validation_s, kernels_s, optimiser_s = (round(s, 3) for s in parts)
     step_ms = round(1e3 * statistics.median(clock.steps_s), 3)
