@@ -145,7 +145,10 @@ class Forked:
 def _lives(pid: int) -> bool:
     """Whether a process runs; where nobody collects orphans, ended ones stay in the list."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0] not in "ZX"
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[0]
+            not in "ZX"
+        )
     except OSError:
         return False
 
