@@ -145,8 +145,8 @@ def _gpu_section() -> str:
     return f"\n{heading}{text}" if heading else ""
 
 
-def write_page(rows: list[Row], machine: str, note: str, epoch: str) -> None:
-    """Rewrite the page and the figure."""
+def write_page(rows: list[Row], machine: str, note: str, **parts: str) -> None:
+    """Rewrite the page and the figure; ``parts`` are the epoch and the density."""
     table = "\n".join(
         f"| {r.workload} | {r.rule} | {r.engine} | {r.ms_median:.2f} | {r.ms_min:.2f} "
         f"| {r.samples_per_s:.0f} | {r.forward_samples_per_s:.0f} | {r.peak_mb:.1f} "
@@ -155,7 +155,7 @@ def write_page(rows: list[Row], machine: str, note: str, epoch: str) -> None:
     )
     _draw(rows)
     note = f"{note[:1].upper()}{note[1:]}." if note else ""
-    page = PAGE.format(machine=machine, note=note, figure=FIGURE, table=table, epoch=epoch) + _gpu_section()
+    page = PAGE.format(machine=machine, note=note, figure=FIGURE, table=table, **parts) + _gpu_section()
     (DOCS / "PERFORMANCE.md").write_text(page)
 
 

@@ -3,7 +3,8 @@
 Every engine starts from the same weights and input, in a process of its own; a step is forward, loss, backward and
 optimiser. The engines take turns, so that a disturbance of the machine hits them alike; the table gives medians over
 the rounds, the ratio to a per-step loop with its quartiles, and the peak memory of a step. Nothing is reported while a
-golden file is red. A full run rewrites docs/PERFORMANCE.md and its figure, with an epoch of MNIST from ``--root``.
+golden file is red. A full run rewrites docs/PERFORMANCE.md and its figure, with an epoch of MNIST from ``--root`` and
+the grid of ``benchmarks.density``.
 """
 
 from __future__ import annotations
@@ -36,6 +37,15 @@ BASELINE = "per_step_loop"
 MIN_TURN_S = 0.3
 """A turn repeats a fast step until it has taken so long, and counts the median."""
 FRAMEWORKS = ("snntorch", "spikingjelly")
+QUICK = {
+    "mnist T=300": "antlr",
+    "deep T=300": "antlr",
+    "crowd T=300": "activation",
+    "mnist conv": "antlr",
+    "nmnist pool": "antlr",
+    "nmnist conv": "antlr",
+}
+"""The rows of ``--quick``: one rule for each kind of network."""
 
 
 @dataclass(frozen=True)
@@ -207,10 +217,16 @@ def epoch(root: Path) -> str:
     return f"```\n{printed.replace(f'data.root={root}', 'data.root=DATA')}```"
 
 
+def density() -> str:
+    """What ``benchmarks.density`` prints."""
+    command = [sys.executable, "-m", "benchmarks.density"]
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
 def main(argv: list[str]) -> int:
     """Run the comparison; exit code 1 when verification is red."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training_step", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--quick", action="store_true", help="MNIST T=100 and T=300 and N-MNIST with ANTLR")
+    parser.add_argument("--quick", action="store_true", help="one rule and two rounds for each kind of network")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the rows as a JSON list")
     parser.add_argument("--root", type=Path, default=Path("data"), help="folder with MNIST, for the epoch")
     options = parser.parse_args(argv)
@@ -223,18 +239,19 @@ def main(argv: list[str]) -> int:
     note = f"{' and '.join(missing)} left out: not installed" if missing else ""
     print(machine(), note and f"\n{note}; see benchmarks/requirements.txt", flush=True)
     rows = []
+    parts = {} if options.quick else {"epoch": epoch(options.root), "density": density()}
     for name in WORKLOADS:
         for rule in RULES:
-            if options.quick and (rule != "antlr" or name not in ("mnist T=100", "mnist T=300", "nmnist T=300")):
+            if options.quick and QUICK.get(name) != rule:
                 continue
-            rows += compare(name, rule, rounds=5)
+            rows += compare(name, rule, rounds=2 if options.quick else 5)
             print("\n".join(show(row) for row in rows if (row.workload, row.rule) == (name, rule)), flush=True)
     if options.json:
         options.json.write_text(json.dumps([row.record() for row in rows], indent=1) + "\n")
     if not options.quick:
         from benchmarks.performance_page import write_page
 
-        write_page(rows, machine(), note, epoch(options.root))
+        write_page(rows, machine(), note, **parts)
     return 0
 
 

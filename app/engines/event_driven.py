@@ -21,6 +21,7 @@ from ..autograd import Function, first_derivative_only
 from ..events import SpikeEvents
 from ..kernels import backward as kernels
 from ..kernels import compile as compiling
+from ..kernels.below import at_points
 from ..kernels.forward import forward
 from ..kernels.lanes import LANES
 from ..kernels.layout import TILE, Constants, Record, Stack, pack
@@ -153,16 +154,15 @@ def _stack(
     neuron: Neuron,
 ) -> Stack:
     """The weights and biases in the kernels' layout."""
-    packed = _aligned((sum(layer.groups * layer.rows for layer in layers) * LANES,))
+    packed = _aligned((sum(layer.size for layer in layers),))
     biases_GL = np.empty((sum(layer.groups for layer in layers), LANES), np.float32)
     for k, (layer, weight, bias) in enumerate(zip(layers, weights, biases, strict=True)):
         start, first = int(wiring.layers["weights"][k]), int(wiring.layers["biases"][k])
-        shape = (layer.groups, layer.rows, LANES)
-        weight_GRL = packed[start : start + prod(shape)].reshape(shape)
+        own = packed[start : start + layer.size]
         if layer.convolves:
-            weight_GRL[:] = layer.lanes(weight)
+            own[:] = layer.stretches(weight)
         else:
-            parallel(pack, layer.groups, weight, weight_GRL)
+            parallel(pack, layer.groups, weight, own.reshape(layer.groups, -1, LANES))
         biases_GL[first : first + layer.groups] = layer.bias_lanes(bias * np.float32(neuron.beta_bias))
     return Stack(wiring, packed, biases_GL)
 
@@ -226,12 +226,14 @@ def _gradients(
         weights_BW = np.empty((samples, known["weights"][front]), np.float32)
         biases_BW = np.empty((samples, known["biases"][front] * LANES), np.float32)
         errors = kernels.Errors(live_B, costs_LB, error, error_t, *upper)
-        parallel(kernel.images, samples, recording.neurons_E, stack, front, *common, errors, weights_BW, biases_BW)
+        pieces = [at_points(w).ravel() for w, layer in zip(recording.weights, layers, strict=True) if layer.points]
+        points_W = np.concatenate([*pieces, np.zeros(0, np.float32)])
+        written = (weights_BW, biases_BW)
+        parallel(kernel.images, samples, recording.neurons_E, stack, front, *common, errors, points_W, *written)
         weights_W, biases_W = weights_BW.sum(0), biases_BW.sum(0)
         for k in range(front - 1, -1, -1):
             layer, at = layers[k], known["biases"][k] * LANES
-            own_W = weights_W[known["weights"][k] : known["weights"][k + 1]]
-            weights.append(layer.from_lanes(own_W.reshape(layer.groups, layer.rows, LANES)))
+            weights.append(layer.from_stretches(weights_W[known["weights"][k] : known["weights"][k + 1]]))
             biases.append(layer.bias_from_lanes(biases_W[at : at + layer.groups * LANES]))
     scale = np.float32(neuron.beta_bias)
     return [torch.from_numpy(g) for g in (*reversed(weights), *(bias * scale for bias in reversed(biases)))]

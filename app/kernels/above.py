@@ -1,8 +1,8 @@
 """Errors on their way down: the products of what a layer leaves behind with its weights.
 
 Between fully connected layers a block of neurons asks all neurons above (:func:`errors_from_above`). Between images it
-is the other way round: a block hands its errors down as soon as it has them (:func:`push`), to maps in which time is
-contiguous. There 64 steps of one neuron are the lanes, a weight is a number, and no lane is idle.
+is the other way round: a row of an image hands its errors down as soon as it has them (``app.kernels.below``), to maps
+in which time is contiguous. There 64 steps of one neuron are the lanes, a weight is a number, and no lane is idle.
 
 Shape suffixes: U is T, rounded up to whole panels of 64 steps; a map is [C, U], with a row of zeros behind the last
 cell for lanes without one.
@@ -189,11 +189,11 @@ def add_own_times(t, p, word, shifts, at, stride, stack, depth, times_TL):
 
 
 @kernel(forceinline=True)
-def _panel(source_TL, first, panel_LT, own):
-    """64 steps of a block with time contiguous; returns the lanes that are not all 0."""
+def panel(source_TL, first, pitch, panel_LT, own):
+    """64 steps of 64 lanes with time contiguous; returns the lanes that are not all 0."""
     for t in range(0, LANES, SQUARE):
         for j in range(0, LANES, SQUARE):
-            transpose(source_TL, first + t * LANES + j, LANES, panel_LT, own + j * LANES + t, LANES)
+            transpose(source_TL, first + t * pitch + j, pitch, panel_LT, own + j * LANES + t, LANES)
     busy = np.uint64(0)
     for j in range(LANES):
         if ~zero(load(panel_LT, own + j * LANES)) != 0:
@@ -202,34 +202,46 @@ def _panel(source_TL, first, panel_LT, own):
 
 
 @kernel(forceinline=True)
-def _add_rows(count, map_CU, at, stride, panel_LT, lanes_N, number, weights, weights_N, row):
-    """Add Σ_n weight · panel over the lanes n to ``count`` rows of a map, from 1 to ROWS at once."""
+def _add_some_rows(count, map_CU, at, stride, panel_LT, lanes_N, number, weights, weights_N, row, pitch):
+    """Add Σ_n weight · panel over the lanes n to ``count`` rows of a map, from 1 to ROWS at once.
+
+    Args:
+        row: where the weights of the first row begin behind ``weights_N``; the next one's begin ``pitch`` later.
+    """
     first = spread(np.float32(0))
     second, third, fourth = first, first, first
-    if count == ROWS:
-        for n in range(number):
-            line, w = load(panel_LT, fetch(lanes_N, n) * LANES), fetch(weights_N, n) + row * LANES
-            first, second = fused(line, fetch(weights, w), first), fused(line, fetch(weights, w + LANES), second)
-            third = fused(line, fetch(weights, w + 2 * LANES), third)
-            fourth = fused(line, fetch(weights, w + 3 * LANES), fourth)
-        store(map_CU, at + stride, load(map_CU, at + stride) + second)
-        store(map_CU, at + 2 * stride, load(map_CU, at + 2 * stride) + third)
-        store(map_CU, at + 3 * stride, load(map_CU, at + 3 * stride) + fourth)
-    else:
-        for n in range(number):
-            line, w = load(panel_LT, fetch(lanes_N, n) * LANES), fetch(weights_N, n) + row * LANES
-            first = fused(line, fetch(weights, w), first)
+    for n in range(number):
+        line, w = load(panel_LT, fetch(lanes_N, n) * LANES), fetch(weights_N, n) + row
+        first = fused(line, fetch(weights, w), first)
+        if count > 1:
+            second = fused(line, fetch(weights, w + pitch), second)
+        if count > 2:
+            third = fused(line, fetch(weights, w + 2 * pitch), third)
+        if count > 3:
+            fourth = fused(line, fetch(weights, w + 3 * pitch), fourth)
     store(map_CU, at, load(map_CU, at) + first)
+    if count > 1:
+        store(map_CU, at + stride, load(map_CU, at + stride) + second)
+    if count > 2:
+        store(map_CU, at + 2 * stride, load(map_CU, at + 2 * stride) + third)
+    if count > 3:
+        store(map_CU, at + 3 * stride, load(map_CU, at + 3 * stride) + fourth)
 
 
 @kernel()
-def _add_all_rows(cells, map_CU, at, stride, panel_LT, lanes_N, number, weights, weights_N, row):
+def add_rows(cells, map_CU, at, stride, panel_LT, lanes_N, number, weights, weights_N, row, pitch):
     """The same for any number of rows, which lie one behind the other in the map and among the weights."""
     whole = cells // ROWS * ROWS
     for c in range(0, whole, ROWS):
-        _add_rows(ROWS, map_CU, at + c * stride, stride, panel_LT, lanes_N, number, weights, weights_N, row + c)
-    for c in range(whole, cells):
-        _add_rows(1, map_CU, at + c * stride, stride, panel_LT, lanes_N, number, weights, weights_N, row + c)
+        to, of = at + c * stride, row + c * pitch
+        _add_some_rows(ROWS, map_CU, to, stride, panel_LT, lanes_N, number, weights, weights_N, of, pitch)
+    to, of = at + whole * stride, row + whole * pitch
+    if cells - whole == 3:
+        _add_some_rows(3, map_CU, to, stride, panel_LT, lanes_N, number, weights, weights_N, of, pitch)
+    elif cells - whole == 2:
+        _add_some_rows(2, map_CU, to, stride, panel_LT, lanes_N, number, weights, weights_N, of, pitch)
+    elif cells - whole == 1:
+        _add_some_rows(1, map_CU, to, stride, panel_LT, lanes_N, number, weights, weights_N, of, pitch)
 
 
 @kernel(allocates=True)
@@ -243,78 +255,14 @@ def pull(upper_BQUL, b, live, stack, k, map_CU):
     for t in range(0, live, LANES):
         number = 0
         for q in range(blocks):
-            busy = _panel(upper, (b * blocks + q) * stride + t * LANES, panels_KT, q * LANES * LANES)
+            busy = panel(upper, (b * blocks + q) * stride + t * LANES, LANES, panels_KT, q * LANES * LANES)
             while busy != 0:
                 lanes_N[number] = q * LANES + lowest(busy)
                 weights_N[number] = layer.weights + q * rows * LANES + lowest(busy)
                 busy &= busy - np.uint64(1)
                 number += 1
         if number:
-            _add_all_rows(layer.cells, target, t, width, panels_KT, lanes_N, number, stack.weights, weights_N, 0)
-
-
-# --- from an image to the image below ---------------------------------------------------------------------------------
-
-
-@kernel(allocates=True)
-def push(drive_TL, live, f, g, stack, k, panel_LT, map_CU):
-    """Add what block (f, g) of the convolutional layer k contributes to δS of the cells below.
-
-    Args:
-        drive_TL: β_I δI of the block, zeros behind the last error.
-    """
-    layer, width, target = stack.wiring.layers[k], map_CU.shape[1], map_CU.reshape(-1)
-    channels, stride, patch_columns = layer.channels, layer.stride, layer.patch_columns
-    columns = (layer.image_columns + patch_columns - 1) // patch_columns
-    top, left = f // columns * layer.patch_rows, f % columns * patch_columns
-    lanes_N, weights_N = np.empty(LANES, np.int64), np.empty(LANES, np.int64)
-    weights, all_weights = layer.weights + g * layer.rows * LANES, stack.weights
-    mine = min(LANES, layer.planes - g * LANES)
-    for t in range(0, live, LANES):
-        busy = _panel(drive_TL, t * LANES, panel_LT, 0)
-        if busy == 0:
-            continue
-        for j in range(layer.patch_rows * patch_columns):
-            down, right = j // patch_columns, j % patch_columns
-            if top + down >= layer.image_rows or left + right >= layer.image_columns:
-                continue
-            number = 0
-            for lane in range(j * mine, (j + 1) * mine):
-                if (busy >> np.uint64(lane)) & np.uint64(1):
-                    lanes_N[number], weights_N[number] = lane, weights + lane
-                    number += 1
-            if number == 0:
-                continue
-            y0 = (top + down) * stride - layer.kernel // 2
-            x0 = (left + right) * stride - layer.kernel // 2
-            for dy in range(max(0, -y0), min(layer.kernel, layer.map_rows - y0)):
-                for dx in range(max(0, -x0), min(layer.kernel, layer.map_columns - x0)):
-                    cell = ((y0 + dy) * layer.map_columns + x0 + dx) * channels
-                    row = ((down * stride + dy) * layer.window_columns + right * stride + dx) * channels
-                    _add_all_rows(
-                        channels,
-                        target,
-                        cell * width + t,
-                        width,
-                        panel_LT,
-                        lanes_N,
-                        number,
-                        all_weights,
-                        weights_N,
-                        row,
-                    )
-
-
-@kernel()
-def push_times(shift_TL, live, heard, f, weights_at, weights, moved_E):
-    """Add what a block contributes to the error of moving a unit spike, for all spikes that it hears."""
-    starts_FT, rows_E, _, origins_E = heard
-    starts_T1 = starts_FT[f]
-    for t in range(live):
-        if starts_T1[t] < starts_T1[t + 1]:
-            shift = load(shift_TL, t * LANES)
-            for e in range(starts_T1[t], starts_T1[t + 1]):
-                moved_E[origins_E[e]] += total(load(weights, weights_at + rows_E[e] * LANES) * shift)
+            add_rows(layer.cells, target, t, width, panels_KT, lanes_N, number, stack.weights, weights_N, 0, LANES)
 
 
 @kernel()
@@ -322,19 +270,18 @@ def pull_times(upper_shift_BQUL, b, cells, stack, k, moved_E):
     """The error of moving a unit spike, for all spikes that the fully connected layer k hears."""
     blocks, stride = upper_shift_BQUL.shape[1], upper_shift_BQUL.shape[2] * LANES
     shift, rows, start = upper_shift_BQUL.reshape(-1), stack.wiring.layers[k].rows, stack.wiring.layers[k].weights
-    for t in range(len(cells.starts_T1) - 1):
-        for e in range(cells.starts_T1[t], cells.starts_T1[t + 1]):
-            at = b * blocks * stride + t * LANES
-            moved_E[e] = time_above(cells.cells_E[e], at, stride, shift, blocks, rows, stack.weights, start)
+    for e in range(len(cells.cells_E)):
+        at = b * blocks * stride + cells.steps_E[e] * LANES
+        moved_E[e] = time_above(cells.cells_E[e], at, stride, shift, blocks, rows, stack.weights, start)
 
 
 @kernel()
 def times_to_map(cells, moved_E, map_CU):
     """δt̂ of every spike into a map that is read nowhere else: the error of moving a unit spike, times its height."""
-    for t in range(len(cells.starts_T1) - 1):
-        for e in range(cells.starts_T1[t], cells.starts_T1[t + 1]):
-            height = cells.heights_E[e] if len(cells.heights_E) else np.float32(1)
-            map_CU[cells.cells_E[e], t] = moved_E[e] * height
+    map_CU[-1] = 0
+    for e in range(len(cells.cells_E)):
+        height = cells.heights_E[e] if len(cells.heights_E) else np.float32(1)
+        map_CU[cells.cells_E[e], cells.steps_E[e]] = moved_E[e] * height
 
 
 @kernel()

@@ -8,7 +8,8 @@ came in (:func:`_add_gradient`). Steps behind the last error are left out.
 In a fully connected layer a task is a block and a group of samples, for the weights of a block are many. In one that
 hears itself a task is a group of samples, and its blocks go back together, step by step: their errors meet in the step
 before. In a stack of images a task is a sample and all its layers, for the errors between images are many: they never
-leave the task.
+leave the task. It goes through a layer row by row of the image: what comes in to a row (``app.kernels.images``), its
+blocks, the gradients of the weights, and what the row hands down (``app.kernels.below``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import above
+from .below import push
 from .compile import kernel
 from .dense import (
     after_spikes,
@@ -32,9 +34,10 @@ from .dense import (
     store_tile,
     used_up,
 )
+from .images import add_drives, add_gradients, add_times, clear_drives, clear_patch, place
 from .lanes import LANES, as_lanes, choose, claim, fetch, fused, load, mask, spread, store, total
 from .layout import BIAS_STEPS, TILE, Constants, aligned, unpack
-from .routes import cells_of, heard_by, to_fields, with_own
+from .routes import Heard, cells_of, heard_by, with_own
 
 POINTS = (
     "error_S",
@@ -125,12 +128,11 @@ def _step_again(t, drive, current, potential, bias, constants, kept):
 
 
 @kernel()
-def _replay(live, heard, f, words_TP, block, bias, all_weights, weights, constants, scratch):
-    """The states of 64 neurons once more, to the last error; returns those that may not fire any more behind it."""
-    starts_FT, rows_E, heights_E, _ = heard
-    potential_TL, current_TL, spent_T, _, _, _, spikes_R4, drives_4L, _, left_L, _, _ = scratch
-    starts_T1, rows = starts_FT[f], len(spikes_R4) // TILE
-    current, potential, spent = spread(np.float32(0)), spread(np.float32(0)), np.uint64(0)
+def _replay(live, heard, words_TP, block, bias, all_weights, weights, constants, scratch):
+    """The states of 64 neurons once more, to the last error."""
+    starts_T1, rows_E, heights_E = heard
+    potential_TL, current_TL, _, _, _, _, spikes_R4, drives_4L, _, _, _, _ = scratch
+    rows, current, potential = len(spikes_R4) // TILE, spread(np.float32(0)), spread(np.float32(0))
     kept = (words_TP, block, potential_TL, current_TL)
     for tile in range(0, live, TILE):
         last = min(tile + TILE, live)
@@ -148,7 +150,25 @@ def _replay(live, heard, f, words_TP, block, bias, all_weights, weights, constan
             else:
                 drive = drive_of(starts_T1[t], starts_T1[t + 1], rows_E, heights_E, all_weights, weights)
             current, potential = _step_again(t, drive, current, potential, bias, constants, kept)
-    for t in range(live if len(spent_T) else 0):
+
+
+@kernel()
+def _replay_patch(live, drives_TW, pitch, own, words_TP, block, bias, constants, scratch):
+    """The same for a patch of an image, whose lanes begin at ``own`` in its row of drives."""
+    potential_TL, current_TL = scratch.potential_TL, scratch.current_TL
+    current, potential = spread(np.float32(0)), spread(np.float32(0))
+    kept = (words_TP, block, potential_TL, current_TL)
+    for t in range(live):
+        drive = load(drives_TW, own + t * pitch)
+        current, potential = _step_again(t, drive, current, potential, bias, constants, kept)
+
+
+@kernel()
+def _spent(live, words_TP, block, max_spikes, scratch):
+    """Fill in which neurons fire for the last time in each step; returns those that did in any."""
+    spent_T, left_L, spent = scratch.spent_T, scratch.left_L, np.uint64(0)
+    store(left_L, 0, spread(np.float32(max_spikes)))
+    for t in range(live):
         spent_T[t] = used_up(words_TP[t, block], left_L, 0)
         spent |= spent_T[t]
     return spent
@@ -295,11 +315,11 @@ def _places(wiring, k, width):
 
 
 @kernel()
-def _most_rows(wiring, front):
-    """The rows of the layer with the most of them."""
+def _widest(wiring, front):
+    """The length of the longest row of an image."""
     most = 0
     for k in range(front):
-        most = max(most, wiring.layers[k].rows)
+        most = max(most, wiring.layers[k].pitch)
     return most
 
 
@@ -342,16 +362,19 @@ def backward_kernels(
         )
 
     @kernel(*of_this_rule)
-    def again(b, place, stack, window, heard, constants, record, scratch):
+    def again(b, at, stack, window, heard, row, constants, record, scratch):
         """A block's way to the last error of a sample, from where :func:`back` goes; see there."""
-        k, block, f, weights, bias_at = place
+        k, block, weights, bias_at = at
         live, _, max_spikes = window
-        _, _, _, _, _, _, _, drives_4L, count_L, left_L, states_3L, spent_1 = scratch
+        drives_TW, own, pitch = row
+        _, _, _, _, _, _, _, drives_4L, count_L, _, states_3L, spent_1 = scratch
         counts_N, wiring, nothing = record.counts_BN[b], stack.wiring, spread(np.float32(0))
         words_TP, bias, present = record.words_BTP[b], load(stack.biases, bias_at), wiring.present[block]
-        if max_spikes:
-            store(left_L, 0, spread(np.float32(max_spikes)))
-        spent_1[0] = _replay(live, heard, f, words_TP, block, bias, stack.weights, weights, constants, scratch)
+        if len(drives_TW):
+            _replay_patch(live, drives_TW, pitch, own, words_TP, block, bias, constants, scratch)
+        else:
+            _replay(live, heard, words_TP, block, bias, stack.weights, weights, constants, scratch)
+        spent_1[0] = _spent(live, words_TP, block, max_spikes, scratch) if max_spikes else np.uint64(0)
         if wants_count:
             store(count_L, 0, nothing)
             for j in range(LANES):
@@ -362,7 +385,7 @@ def backward_kernels(
         store_tile(drives_4L, nothing, nothing, nothing, nothing)
 
     @kernel(*of_this_rule)
-    def back(b, span, place, stack, window, heard, how, record, scratch, down, sums):
+    def back(b, span, at, stack, window, heard, is_patch, how, record, scratch, down, sums):
         """A block's way back through a span of steps, on from where it was.
 
         A function of its own: in the loop over samples the compiler would count references to arrays in every step.
@@ -370,25 +393,27 @@ def backward_kernels(
         Args:
             b: the sample.
             span: the first step, and the one behind the last.
-            place: the block's layer, its number and its field; where its weights and its biases start.
+            at: the block's layer and its number; where its weights (of a patch: none) and its biases start.
             window: the steps up to the last error, the error of each decision spike, and how often a neuron may fire
                 (0 means no limit).
-            heard: what the layer hears.
+            heard: what a fully connected layer hears; nothing for a patch of an image.
+            is_patch: whether it is one.
             how: the neuron's constants, the settings of the rule and of its surrogate.
             record: what the forward run left behind.
             scratch: with the errors of this block's spikes.
-            down: where the errors for the layer below go; empty when there is none.
+            down: where the errors of the drives and of moving spikes go, unless empty; where the block's own begin,
+                and from one step to the next.
             sums: the gradients of weights and biases, and where the block's own begin.
         """
-        _, block, f, _, bias_at = place
+        _, block, _, bias_at = at
         live, cost, max_spikes = window
         constants, of_rule, of_surrogate = how
-        starts_FT, rows_E, heights_E, _ = heard
+        starts_T1, rows_E, heights_E = heard
         potential_TL, current_TL, spent_T, errors_TL, times_TL, busy_T, spikes_R4, drives_4L = scratch[:8]
         count_L, states_3L, spent_1 = scratch.count_L, scratch.states_3L, scratch.spent_1
-        drive_TL, shift_TL, own = down
+        drive_TL, shift_TL, own, pitch = down
         gradient_RL, gradient_at, bias_L, bias_sum_at = sums
-        starts_T1, words_TP, until = starts_FT[f], record.words_BTP[b], record.until_B[b]
+        words_TP, until = record.words_BTP[b], record.until_B[b]
         bias, wiring = load(stack.biases, bias_at), stack.wiring
         zero, half = np.float32(0), constants.beta_i / np.float32(2)
         ahead_v = constants.beta_v * constants.alpha_v
@@ -462,40 +487,47 @@ def backward_kernels(
                 d_bias = nothing
             drive = d_current * constants.beta_i
             if has_below:
-                store(drive_TL, own + t * LANES, drive)
+                store(drive_TL, own + t * pitch, drive)
             if has_below and len(shift_TL):
                 ahead = fused(d_current, constants.alpha_i, d_potential * ahead_v)
-                store(shift_TL, own + t * LANES, (later_current - ahead) * half)
-            _add_gradient(t, live, drive, starts_T1, rows_E, heights_E, gradient_RL, gradient_at, spikes_R4, drives_4L)
+                store(shift_TL, own + t * pitch, (later_current - ahead) * half)
+            if not is_patch:
+                events = starts_T1, rows_E, heights_E
+                _add_gradient(t, live, drive, *events, gradient_RL, gradient_at, spikes_R4, drives_4L)
         store(states_3L, 0, d_potential)
         store(states_3L, LANES, d_current)
         store(states_3L, 2 * LANES, d_bias)
         spent_1[0] = spent
 
     @kernel(*of_this_rule)
-    def walk(b, place, stack, window, heard, how, record, scratch, down, sums):
-        """A block's way through the window of a sample and back; see :func:`back`."""
-        again(b, place, stack, window, heard, how[0], record, scratch)
-        back(b, (0, window[0]), place, stack, window, heard, how, record, scratch, down, sums)
+    def walk(b, at, stack, window, heard, drives_TW, how, record, scratch, down, sums):
+        """A block's way through the window of a sample and back; see :func:`back`.
+
+        Args:
+            drives_TW: what comes in to the row of a patch of an image; empty for a fully connected layer.
+        """
+        again(b, at, stack, window, heard, (drives_TW, down[2], down[3]), how[0], record, scratch)
+        back(b, (0, window[0]), at, stack, window, heard, len(drives_TW) > 0, how, record, scratch, down, sums)
 
     @kernel(*of_this_rule)
-    def walk_loop(b, depth, stack, window, heard, how, record, scratch, own_PKL, down, part_RL, bias_L):
+    def walk_loop(b, depth, stack, window, heard, none_TW, how, record, scratch, own_PKL, down, part_RL, bias_L):
         """The way of all blocks of a layer that hears itself: back step by step, for there their errors meet.
 
         Args:
             b, stack, window, heard, how, record: as for :func:`back`.
             depth: which layer.
+            none_TW: nothing, for it has no rows of images.
             scratch: for all blocks.
             own_PKL: its weights (:func:`app.kernels.above.own_weights`).
             down: where the errors for the layer below go, those of the first block, and how far those of the next are.
             part_RL, bias_L: the gradients of the weights and biases of all blocks.
         """
         drives, shifts, at, stride = down
-        layer, live, words_TP, first = stack.wiring.layers[depth], window[0], record.words_BTP[b], np.int64(0)
+        layer, live, words_TP, pitch = stack.wiring.layers[depth], window[0], record.words_BTP[b], np.int64(LANES)
         blocks, rows, block0 = layer.groups, layer.rows, layer.first_block
         for p in range(blocks):
-            place = (depth, block0 + p, first, layer.weights + p * rows * LANES, (layer.biases + p) * LANES)
-            again(b, place, stack, window, heard, how[0], record, _of_block(scratch, p, blocks))
+            place = (depth, block0 + p, layer.weights + p * rows * LANES, (layer.biases + p) * LANES)
+            again(b, place, stack, window, heard, (none_TW, at, pitch), how[0], record, _of_block(scratch, p, blocks))
         for t in range(live - 1, -1, -1):
             for p in range(blocks):
                 mine = _of_block(scratch, p, blocks)
@@ -504,9 +536,9 @@ def backward_kernels(
                 if tim and t + 1 < live:
                     word = words_TP[t, block0 + p]
                     above.add_own_times(t, p, word, shifts, at, stride, stack, depth, mine.times_TL)
-                place = (depth, block0 + p, first, layer.weights + p * rows * LANES, (layer.biases + p) * LANES)
-                own, sums = (drives, shifts, at + p * stride), (part_RL, p * rows * LANES, bias_L, p * LANES)
-                back(b, (t, t + 1), place, stack, window, heard, how, record, mine, own, sums)
+                place = (depth, block0 + p, layer.weights + p * rows * LANES, (layer.biases + p) * LANES)
+                own, sums = (drives, shifts, at + p * stride, pitch), (part_RL, p * rows * LANES, bias_L, p * LANES)
+                back(b, (t, t + 1), place, stack, window, heard, False, how, record, mine, own, sums)
 
     @kernel(*of_this_rule, allocates=True)
     def backward(
@@ -546,6 +578,7 @@ def backward_kernels(
         drives, shifts = found.drive_BPUL.reshape(-1), found.shift_BPUL.reshape(-1)
         gradient, gradient_RL, part_RL = found.weight_GNM.reshape(-1), aligned(inputs * LANES), aligned(inputs * LANES)
         weights_KL = aligned(upper_blocks * LANES * LANES)
+        none_TW = aligned(0)
         bias_L, scratch, first = aligned(LANES), scratch_of(steps, inputs, max_spikes, 1), np.int64(0)
         task = claim(counter)
         while task < tasks:
@@ -579,17 +612,18 @@ def backward_kernels(
                     )
                 walk(
                     b,
-                    (depth, block, first, weights, bias_at),
+                    (depth, block, weights, bias_at),
                     stack,
                     (live, errors.costs_LB[depth, b], max_spikes),
                     heard,
+                    none_TW,
                     (constants, of_rule, of_surrogate),
                     record,
                     scratch,
-                    (drives, shifts, (b * blocks + p) * stride),
+                    (drives, shifts, (b * blocks + p) * stride, np.int64(LANES)),
                     (part_RL, first, bias_L, first),
                 )
-                entries += heard.starts_FT[0, live] - heard.starts_FT[0, 0]
+                entries += heard.starts_T1[live] - heard.starts_T1[0]
                 if entries > FLUSH * inputs:
                     _flush(part_RL, gradient_RL)
                     entries = 0
@@ -626,7 +660,7 @@ def backward_kernels(
         gradient, size = found.weight_GNM.reshape(-1), rows * LANES
         gradient_RL, part_RL, bias_L = aligned(blocks * size), aligned(blocks * size), aligned(blocks * LANES)
         scratch, first = scratch_of(steps, rows, max_spikes, blocks), np.int64(0)
-        own_PKL, weights_PKL = above.own_weights(stack, depth), aligned(blocks * upper)
+        own_PKL, weights_PKL, none_TW = above.own_weights(stack, depth), aligned(blocks * upper), aligned(0)
         weights_PKL[:] = 0
         for n in range(neurons):
             for k in range(kept):
@@ -663,6 +697,7 @@ def backward_kernels(
                     stack,
                     (live, errors.costs_LB[depth, b], max_spikes),
                     heard,
+                    none_TW,
                     (constants, of_rule, of_surrogate),
                     record,
                     scratch,
@@ -671,7 +706,7 @@ def backward_kernels(
                     part_RL,
                     bias_L,
                 )
-                entries += heard.starts_FT[0, live]
+                entries += heard.starts_T1[live]
                 if entries > FLUSH * rows:
                     _flush(part_RL, gradient_RL)
                     entries = 0
@@ -695,6 +730,7 @@ def backward_kernels(
         max_spikes,
         record,
         errors,
+        points_W,
         weights_BW,
         biases_BW,
     ):
@@ -702,13 +738,15 @@ def backward_kernels(
 
         Args:
             front: how many layers these are; a fully connected one is behind them.
+            points_W: the weights of all layers as :func:`app.kernels.below.push` takes them.
             weights_BW, biases_BW: what is written: the gradients in lanes, of all layers, without β_b.
         """
         steps, wiring = record.words_BTP.shape[1], stack.wiring
-        scratch = scratch_of(steps, _most_rows(wiring, front), max_spikes, 1)
-        columns = -(-steps // LANES) * LANES
-        drive_TL, shift_TL = aligned(columns * LANES), aligned(columns * LANES if tim else 0)
-        none_TL, panel_LT, first = aligned(0), aligned(LANES * LANES), np.int64(0)
+        scratch = scratch_of(steps, 0, max_spikes, 1)
+        room = -(-steps // LANES) * LANES * _widest(wiring, front)
+        drives_TW, errors_TW, shifts_TW = aligned(room), aligned(room), aligned(room if tim else 0)
+        none_TW, panels_WT, first = aligned(0), aligned((_widest(wiring, front) + 1) * LANES), np.int64(0)
+        unheard = Heard(np.zeros(steps + 1, np.int64), np.empty(0, np.int32), np.empty(0, np.float32))
         part = aligned(wiring.layers[front].weights)
         part_bias = aligned(wiring.layers[front].biases * LANES)
         b = claim(counter)
@@ -724,7 +762,7 @@ def backward_kernels(
             sample = (record.starts_BT1[b], neurons_E, words_TP, record.totals_BLT[b], first, live, wiring)
             cells = cells_of(*sample, front, flow_TP)
             errors_CU = np.zeros((wiring.layers[front].cells + 1, width), np.float32)
-            times_CU = np.zeros((wiring.layers[front].cells + 1, width if tim else 0), np.float32)
+            times_CU = np.empty((wiring.layers[front].cells + 1, width if tim else 0), np.float32)
             if act:
                 above.pull(errors.upper_BQUL, b, live, stack, front, errors_CU)
             if tim:
@@ -733,21 +771,23 @@ def backward_kernels(
                 above.times_to_map(cells, moved_E, times_CU)
             for k in range(front - 1, -1, -1):
                 layer, over = wiring.layers[k], wiring.layers[k + 1]
-                rows, groups, fields = layer.rows, layer.groups, layer.fields
+                groups, patches, pitch = layer.groups, layer.patches, layer.pitch
                 share, flow = over.share, flow_TP
                 cost = errors.costs_LB[k, b]
                 places_N = _places(wiring, k, width)
                 flow_TP = _flow(live, wiring, k)
                 cells = cells_of(*sample, k, flow_TP)
-                heard = to_fields(cells, wiring, k, tim and k > 0)
                 below_CU = np.zeros((layer.cells + 1, width if act and k > 0 else 0), np.float32)
                 moved_E = np.zeros(len(cells.cells_E) if tim and k > 0 else 0, np.float32)
-                columns_of_fields = -(-layer.image_columns // layer.patch_columns)
-                for f in range(fields):
-                    for g in range(groups):
-                        p = f * groups + g
-                        block, weights = layer.first_block + p, layer.weights + g * rows * LANES
-                        fires = False
+                ends = layer.biases * LANES, over.biases * LANES
+                drives_TW[: live * pitch] = 0
+                errors_TW[: width * pitch] = 0
+                shifts_TW[: width * pitch if tim else 0] = 0
+                for row in range(layer.image_rows):
+                    heard = False
+                    for p in range(row * patches * groups, (row + 1) * patches * groups):
+                        block, g, fires = layer.first_block + p, p % groups, False
+                        own, bias_at = place(layer, p // groups % patches, g), (layer.biases + g) * LANES
                         if tim:
                             fires = above.times_to_block(
                                 times_CU, live, places_N, p, flow, share, words_TP, block, scratch.times_TL
@@ -757,31 +797,39 @@ def backward_kernels(
                                 errors_CU, live, places_N, p, flow, share, scratch.errors_TL, scratch.busy_T
                             )
                         if skips and not fires and cost == 0:
+                            clear_patch(errors_TW, live, pitch, own)
+                            if tim and k > 0:
+                                clear_patch(shifts_TW, live, pitch, own)
                             continue
-                        bias_at = (layer.biases + g) * LANES
+                        if not heard:
+                            heard = True
+                            add_drives(cells, stack, k, row, drives_TW)
                         walk(
                             b,
-                            (k, block, f, weights, bias_at),
+                            (k, block, first, bias_at),
                             stack,
                             (live, cost, max_spikes),
-                            heard,
+                            unheard,
+                            drives_TW,
                             (constants, of_rule, of_surrogate),
                             record,
                             scratch,
-                            (drive_TL if k > 0 else none_TL, shift_TL if k > 0 else none_TL, first),
-                            (part, weights, part_bias, bias_at),
+                            (errors_TW, shifts_TW if k > 0 else none_TW, own, pitch),
+                            (part, first, part_bias, bias_at),
                         )
-                        if act and k > 0:
-                            above.push(drive_TL, live, f, g, stack, k, panel_LT, below_CU)
-                        if tim and k > 0:
-                            above.push_times(shift_TL, live, heard, f, weights, stack.weights, moved_E)
-                    if (f + 1) % columns_of_fields == 0:
-                        _flush(part[layer.weights : over.weights], weights_BW[b, layer.weights :])
-                        ends = layer.biases * LANES, over.biases * LANES
-                        _flush(part_bias[ends[0] : ends[1]], biases_BW[b, ends[0] :])
+                    if not heard:
+                        continue
+                    clear_drives(cells, wiring, k, row, live, drives_TW)
+                    add_gradients(cells, wiring, k, row, errors_TW, part)
+                    _flush(part[layer.weights : over.weights], weights_BW[b, layer.weights :])
+                    _flush(part_bias[ends[0] : ends[1]], biases_BW[b, ends[0] :])
+                    if act and k > 0:
+                        push(errors_TW, live, row, stack, k, points_W, panels_WT, below_CU)
+                    if tim and k > 0:
+                        add_times(cells, stack, k, row, shifts_TW, moved_E)
                 if k > 0:
                     errors_CU = below_CU
-                    times_CU = np.zeros((layer.cells + 1, width if tim else 0), np.float32)
+                    times_CU = np.empty((layer.cells + 1, width if tim else 0), np.float32)
                     if tim:
                         above.times_to_map(cells, moved_E, times_CU)
             b = claim(counter)

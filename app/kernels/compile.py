@@ -40,7 +40,8 @@ class _Announcement(event.Listener):
         """Called by numba before it compiles anything that the disk cache does not hold."""
         if not self.silent and event.data["dispatcher"].py_func.__module__.startswith(f"{__package__}."):
             self.silent = True
-            print("compiling the numba kernels, once for this machine (about 25 s) ...", file=sys.stderr, flush=True)
+            told = "compiling the numba kernels, once for this machine (some 30 s, with convolutions 50) ..."
+            print(told, file=sys.stderr, flush=True)
 
     def on_end(self, event: event.Event) -> None:
         """Nothing to say."""

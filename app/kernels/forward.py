@@ -8,9 +8,10 @@ import numpy as np
 
 from .compile import kernel
 from .dense import after_spikes, crowded_tile, drive_of, drive_tile, next_state, spread_out, used_up
+from .images import add_drives, clear_drives, place
 from .lanes import LANES, at_least, choose, claim, load, lowest, members, spread, store
 from .layout import TILE, aligned, index_events, spikes_in
-from .routes import Heard, add_own, copy_step, heard_by
+from .routes import Heard, add_own, cells_of, copy_step, heard_by
 
 CHUNK_STEPS = 16
 """With early stop, how many steps all layers run before it is seen whether the sample has finished."""
@@ -33,17 +34,17 @@ def _step(t, drive, current, potential, limit, bias, constants, fires):
 
 @kernel()
 def _run(
-    first_step, last_step, heard, f, p, weights, bias_at, stack, constants, limited, states, scratch, words_TP, totals_T
+    first_step, last_step, heard, p, weights, bias_at, stack, constants, limited, states, scratch, words_TP, totals_T
 ):
     """Run block p for one sample and write who fires; ``states`` (I, V, threshold, spikes left) go on from before.
 
     Args:
-        heard: what the layer hears from ``first_step`` on; the block's field is f.
+        heard: what the layer hears from ``first_step`` on.
         weights, bias_at: where the block's weights and biases start.
     """
-    starts_FT, rows_E, heights_E, _ = heard
+    starts_T1, rows_E, heights_E = heard
     spikes_R4, drives_4L = scratch
-    starts_T1, all_weights = starts_FT[f], stack.weights
+    all_weights = stack.weights
     state, bias, rows = p * 4 * LANES, load(stack.biases, bias_at), len(spikes_R4) // TILE
     current, potential = load(states, state), load(states, state + LANES)
     limit = load(states, state + 2 * LANES)
@@ -70,6 +71,23 @@ def _run(
     store(states, state + 2 * LANES, limit)
 
 
+@kernel()
+def _run_patch(
+    first_step, last_step, drives_TW, pitch, own, p, bias_at, stack, constants, limited, states, words_TP, totals_T
+):
+    """The same for a patch of an image, whose lanes begin at ``own`` in its row of drives."""
+    state, bias = p * 4 * LANES, load(stack.biases, bias_at)
+    current, potential = load(states, state), load(states, state + LANES)
+    limit = load(states, state + 2 * LANES)
+    fires = (limited, states, state + 3 * LANES, words_TP[first_step:last_step], p, totals_T[first_step:last_step])
+    for t in range(last_step - first_step):
+        drive = load(drives_TW, own + t * pitch)
+        current, potential, limit = _step(t, drive, current, potential, limit, bias, constants, fires)
+    store(states, state, current)
+    store(states, state + LANES, potential)
+    store(states, state + 2 * LANES, limit)
+
+
 class _Scratch(NamedTuple):
     """Memory for tiles of steps in which many inputs fire."""
 
@@ -82,17 +100,16 @@ def _run_loop(first_step, last_step, heard, now, k, stack, constants, limited, s
     """Run a layer that hears itself: all blocks one step, then the next; ``now`` is room for what it hears in one."""
     layer, first = stack.wiring.layers[k], np.int64(0)
     rows, groups = layer.rows, layer.groups
-    starts_FT, now_FT, rows_E, heights_E = heard.starts_FT, now.starts_FT, now.rows_E, now.heights_E
+    starts_T1, now_T1, rows_E, heights_E = heard.starts_T1, now.starts_T1, now.rows_E, now.heights_E
     for t in range(first_step, last_step):
         i = t - first_step
-        e = copy_step(starts_FT[0, i], starts_FT[0, i + 1], first, heard, rows_E, heights_E)
-        now_FT[0, 1] = add_own(t, e, words_TP, layer, rows_E, heights_E)
+        e = copy_step(starts_T1[i], starts_T1[i + 1], first, heard, rows_E, heights_E)
+        now_T1[1] = add_own(t, e, words_TP, layer, rows_E, heights_E)
         for g in range(groups):
             _run(
                 t,
                 t + 1,
                 now,
-                first,
                 layer.first_block + g,
                 layer.weights + g * rows * LANES,
                 (layer.biases + g) * LANES,
@@ -107,35 +124,67 @@ def _run_loop(first_step, last_step, heard, now, k, stack, constants, limited, s
 
 
 @kernel(allocates=True)
-def _run_layer(first_step, last_step, heard, k, stack, constants, limited, states, words_TP, totals_T):
-    """Run all blocks of a layer for one sample."""
+def _run_layer(first_step, last_step, sample, k, stack, constants, limited, states, words_TP, totals_T):
+    """Run all blocks of a fully connected layer for one sample.
+
+    Args:
+        sample: its input and who fires, as :func:`app.kernels.routes.cells_of` takes them.
+    """
     layer = stack.wiring.layers[k]
-    rows, groups = layer.rows, layer.groups
+    rows = layer.rows
+    heard = heard_by(*sample, first_step, last_step, stack.wiring, k)
     scratch = _Scratch(aligned(rows * TILE), aligned(TILE * LANES))
-    totals_T[first_step:last_step] = 0
     if layer.own_rows:
         heights = np.empty(rows if len(heard.heights_E) else 0, np.float32)
-        now = Heard(np.zeros((1, 2), np.int64), np.empty(rows, np.int32), heights, heard.origins_E)
+        now = Heard(np.zeros(2, np.int64), np.empty(rows, np.int32), heights)
         _run_loop(first_step, last_step, heard, now, k, stack, constants, limited, states, scratch, words_TP, totals_T)
         return
-    for f in range(layer.fields):
-        for g in range(groups):
-            _run(
-                first_step,
-                last_step,
-                heard,
-                f,
-                layer.first_block + f * groups + g,
-                layer.weights + g * rows * LANES,
-                (layer.biases + g) * LANES,
-                stack,
-                constants,
-                limited,
-                states,
-                scratch,
-                words_TP,
-                totals_T,
-            )
+    for g in range(layer.groups):
+        _run(
+            first_step,
+            last_step,
+            heard,
+            layer.first_block + g,
+            layer.weights + g * rows * LANES,
+            (layer.biases + g) * LANES,
+            stack,
+            constants,
+            limited,
+            states,
+            scratch,
+            words_TP,
+            totals_T,
+        )
+
+
+@kernel(allocates=True)
+def _run_image(first_step, last_step, sample, k, stack, constants, limited, states, words_TP, totals_T):
+    """Run all blocks of a convolutional layer for one sample; see :func:`_run_layer`."""
+    layer = stack.wiring.layers[k]
+    patches, groups, pitch = layer.patches, layer.groups, layer.pitch
+    cells = cells_of(*sample, first_step, last_step, stack.wiring, k, np.empty((0, 0), np.uint64))
+    drives_TW = aligned((last_step - first_step) * pitch)
+    drives_TW[:] = 0
+    for row in range(layer.image_rows):
+        add_drives(cells, stack, k, row, drives_TW)
+        for i in range(patches):
+            for g in range(groups):
+                _run_patch(
+                    first_step,
+                    last_step,
+                    drives_TW,
+                    pitch,
+                    place(layer, i, g),
+                    layer.first_block + (row * patches + i) * groups + g,
+                    (layer.biases + g) * LANES,
+                    stack,
+                    constants,
+                    limited,
+                    states,
+                    words_TP,
+                    totals_T,
+                )
+        clear_drives(cells, stack.wiring, k, row, last_step - first_step, drives_TW)
 
 
 @kernel()
@@ -209,9 +258,12 @@ def forward(
                 record.totals_BLT[b, :, first:last] = 0
                 continue
             for k in range(layers):
-                heard = heard_by(inputs_T1, neurons_E, words_TP, record.totals_BLT[b], first, last, wiring, k)
-                totals_T = record.totals_BLT[b, k]
-                _run_layer(first, last, heard, k, stack, constants, max_spikes > 0, states, words_TP, totals_T)
+                sample, totals_T = (inputs_T1, neurons_E, words_TP, record.totals_BLT[b]), record.totals_BLT[b, k]
+                totals_T[first:last] = 0
+                if wiring.layers[k].convolves:
+                    _run_image(first, last, sample, k, stack, constants, max_spikes > 0, states, words_TP, totals_T)
+                else:
+                    _run_layer(first, last, sample, k, stack, constants, max_spikes > 0, states, words_TP, totals_T)
             for t in range(last - 1, first - 1, -1):
                 if record.totals_BLT[b, layers - 1, t] > 0:
                     until = t + 1

@@ -15,7 +15,7 @@ import operator
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
-from numba.core.cgutils import get_or_insert_function
+from numba.core.cgutils import alloca_once_value, for_range, get_or_insert_function
 from numba.extending import intrinsic, models, overload, register_model
 
 LANES = 64
@@ -268,20 +268,24 @@ def power_of_two(typing_context, exponent):
     return Lanes(Lanes), generate
 
 
+def _halved(builder, value, width):
+    """The sum over all lanes of a vector, by halves."""
+    while width > 1:
+        width //= 2
+        low, high = (
+            builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(ir.IntType(32), width), list(indices)))
+            for indices in (range(width), range(width, 2 * width))
+        )
+        value = builder.fadd(low, high)
+    return builder.extract_element(value, ir.IntType(32)(0))
+
+
 @intrinsic
 def total(typing_context, lanes):
     """The sum over all lanes, by halves."""
 
     def generate(context, builder, signature, arguments):
-        value, width = arguments[0], LANES
-        while width > 1:
-            width //= 2
-            low, high = (
-                builder.shuffle_vector(value, value, ir.Constant(ir.VectorType(ir.IntType(32), width), list(indices)))
-                for indices in (range(width), range(width, 2 * width))
-            )
-            value = builder.fadd(low, high)
-        return builder.extract_element(value, ir.IntType(32)(0))
+        return _halved(builder, arguments[0], LANES)
 
     return types.float32(Lanes), generate
 
@@ -315,9 +319,25 @@ def _transposed(builder, values):
     return values
 
 
+_ROW = ir.VectorType(ir.FloatType(), SQUARE)
+
+
+def _spread_row(builder, value):
+    """The same value SQUARE times."""
+    first = builder.insert_element(ir.Constant(_ROW, ir.Undefined), value, ir.IntType(32)(0))
+    return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(ir.IntType(32), SQUARE), None))
+
+
+def _fused_row(builder, factor, other_factor, term):
+    """factor · other_factor + term of SQUARE values, rounded once where the machine can."""
+    function_type = ir.FunctionType(_ROW, [_ROW] * 3)
+    function = get_or_insert_function(builder.module, function_type, f"llvm.fmuladd.v{SQUARE}f32")
+    return builder.call(function, [factor, other_factor, term])
+
+
 def _row_address(context, builder, array_type, array, offset):
     data = context.make_array(array_type)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [offset]), ir.VectorType(ir.FloatType(), SQUARE).as_pointer())
+    return builder.bitcast(builder.gep(data, [offset]), _ROW.as_pointer())
 
 
 def _store_rows(context, builder, array_type, array, start, stride, values) -> None:
@@ -358,6 +378,54 @@ def transpose_rows(typing_context, source, rows, first_row, column, target, star
         return context.get_dummy_value()
 
     return types.none(source, rows, types.intp, types.intp, target, types.intp, types.intp), generate
+
+
+@intrinsic
+def clear_row(typing_context, array, offset):
+    """Set SQUARE values to 0."""
+
+    def generate(context, builder, signature, arguments):
+        place = _row_address(context, builder, signature.args[0], *arguments)
+        builder.store(ir.Constant(_ROW, None), place, align=4)
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp), generate
+
+
+@intrinsic
+def add_stretch(typing_context, target, at, source, start, count, factor):
+    """``target[at + i] += source[start + i] * factor`` for ``count`` numbers, a multiple of SQUARE; rounded once."""
+
+    def generate(context, builder, signature, arguments):
+        target, at, source, start, count, factor = arguments
+        to = _row_address(context, builder, signature.args[0], target, at)
+        of = _row_address(context, builder, signature.args[2], source, start)
+        factors = _spread_row(builder, factor)
+        with for_range(builder, builder.udiv(count, count.type(SQUARE))) as loop:
+            value = builder.load(builder.gep(of, [loop.index]), align=4)
+            place = builder.gep(to, [loop.index])
+            total = _fused_row(builder, value, factors, builder.load(place, align=4))
+            builder.store(total, place, align=4)
+        return context.get_dummy_value()
+
+    return types.none(target, types.intp, source, types.intp, types.intp, types.float32), generate
+
+
+@intrinsic
+def dot_stretch(typing_context, left, at, right, start, count):
+    """Σ ``left[at + i] * right[start + i]`` over ``count`` numbers, a multiple of SQUARE."""
+
+    def generate(context, builder, signature, arguments):
+        left, at, right, start, count = arguments
+        one = _row_address(context, builder, signature.args[0], left, at)
+        other = _row_address(context, builder, signature.args[2], right, start)
+        sums = alloca_once_value(builder, ir.Constant(_ROW, None))
+        with for_range(builder, builder.udiv(count, count.type(SQUARE))) as loop:
+            values = (builder.load(builder.gep(row, [loop.index]), align=4) for row in (one, other))
+            builder.store(_fused_row(builder, *values, builder.load(sums)), sums)
+        return _halved(builder, builder.load(sums), SQUARE)
+
+    return types.float32(left, types.intp, right, types.intp, types.intp), generate
 
 
 @intrinsic

@@ -48,7 +48,7 @@ class Stack(NamedTuple):
 
     Args:
         wiring: who hears whom.
-        weights: of all layers, each [G, R, L].
+        weights: of all layers, each [G, R, L], or stretches (``app.kernels.wiring``) for a convolutional layer.
         biases: of all layers, times β_b, each [G, L].
     """
 

@@ -1,6 +1,7 @@
-"""What a layer hears: the spikes below as cells, pooled where pooling stands in between, and as rows of its fields.
+"""What a layer hears: the spikes below as cells, pooled where pooling stands in between.
 
-A list of cells or rows is sorted by step. Where pooling has averaged, every entry has a height between 0 and 1.
+Cells are sorted by the row of their map, so that what a row of the image hears is one run of them for each row of the
+kernel. Where pooling has averaged, every entry has a height between 0 and 1.
 """
 
 from __future__ import annotations
@@ -16,29 +17,29 @@ from .layout import list_spikes, spikes_in
 
 
 class Cells(NamedTuple):
-    """Cells that are not silent: step t owns the entries ``starts_T1[t]:starts_T1[t + 1]``.
+    """Cells that are not silent, sorted by the row of their map and then by step.
+
+    Args:
+        firsts_Y1: row y of the map owns the entries ``firsts_Y1[y]:firsts_Y1[y + 1]``.
+        heights_E: empty where all are 1.
+    """
+
+    firsts_X1: NDArray
+    cells_E: NDArray
+    steps_E: NDArray
+    heights_E: NDArray
+
+
+class Heard(NamedTuple):
+    """Spikes as rows of weights: step t owns the entries ``starts_T1[t]:starts_T1[t + 1]``.
 
     Args:
         heights_E: empty where all are 1.
     """
 
     starts_T1: NDArray
-    cells_E: NDArray
-    heights_E: NDArray
-
-
-class Heard(NamedTuple):
-    """Spikes as rows of fields: step t of field f owns the entries ``starts_FT[f, t]:starts_FT[f, t + 1]``.
-
-    Args:
-        heights_E: empty where all are 1.
-        origins_E: the entry of :class:`Cells` behind each one; empty unless asked for.
-    """
-
-    starts_FT: NDArray
     rows_E: NDArray
     heights_E: NDArray
-    origins_E: NDArray
 
 
 @kernel()
@@ -101,8 +102,8 @@ def _words_below(starts_T1, neurons_E, words_TP, first, last, wiring, k):
 
 
 @kernel()
-def _count_windows(below_TP, wiring, k, starts_T1, cells_E, heights_E, counts_C):
-    """Fill in what layer k hears behind a single pooling: the windows in which neurons fire, and how many of them.
+def _count_windows(below_TP, wiring, k, cells_E, steps_E, heights_E, counts_C):
+    """What layer k hears behind a single pooling: the windows in which neurons fire, and how many of them; by step.
 
     Args:
         below_TP: the spikes below.
@@ -111,7 +112,7 @@ def _count_windows(below_TP, wiring, k, starts_T1, cells_E, heights_E, counts_C)
     layer, cell_of, (steps, blocks) = wiring.layers[k], wiring.cell_of, below_TP.shape
     e, table, size = 0, layer.first_cell_of, np.float32(layer.side * layer.side)
     for t in range(steps):
-        starts_T1[t] = e
+        first = e
         for p in range(blocks):
             word = below_TP[t, p]
             while word != 0:
@@ -120,39 +121,27 @@ def _count_windows(below_TP, wiring, k, starts_T1, cells_E, heights_E, counts_C)
                 if cell < 0:
                     continue
                 if counts_C[cell] == 0:
-                    cells_E[e] = cell
+                    cells_E[e], steps_E[e] = cell, t
                     e += 1
                 counts_C[cell] += 1
-        for i in range(starts_T1[t], e):
+        for i in range(first, e):
             if len(heights_E):
                 heights_E[i] = np.float32(counts_C[cells_E[i]]) / size
             counts_C[cells_E[i]] = 0
-    starts_T1[steps] = e
+    return e
 
 
-@kernel(allocates=True)
-def cells_of(starts_T1, neurons_E, words_TP, totals_LT, first, last, wiring, k, flow_TP):
-    """What layer k hears in a sample from step ``first`` to ``last``.
+@kernel()
+def _find_cells(below_TP, wiring, k, cells_E, steps_E, heights_E, flow_TP, seen_C, values, winners):
+    """The same behind any pooling or none; see :func:`cells_of`.
 
     Args:
-        starts_T1, neurons_E: the input; step t owns the events ``starts_T1[t]:starts_T1[t + 1]``.
-        words_TP, totals_LT: who fires in all layers, and how many.
-        flow_TP: where the error of each cell goes, to be filled in; or empty.
+        seen_C: −1, for every cell behind pooling.
+        values, winners: room for :func:`_pool`.
     """
-    below_TP = _words_below(starts_T1, neurons_E, words_TP, first, last, wiring, k)
-    count = spikes_in(totals_LT, k - 1, first, last) if k > 0 else starts_T1[last] - starts_T1[first]
-    layer, (steps, blocks) = wiring.layers[k], below_TP.shape
-    starts_T1, cells_E = np.empty(steps + 1, np.int64), np.empty(count, np.int32)
-    heights_E = np.empty(count if layer.weighted else 0, np.float32)
-    table, side = layer.first_cell_of, layer.side
-    if layer.pools == 1 and not len(flow_TP):
-        _count_windows(below_TP, wiring, k, starts_T1, cells_E, heights_E, np.zeros(layer.cells, np.int32))
-        return Cells(starts_T1, cells_E, heights_E)
-    seen_C = np.full(layer.cells if side > 1 else 0, -1, np.int32)
-    values, winners = np.empty(side * side, np.float32), np.zeros(2 * side * side, np.int32)
-    e, cell_of = 0, wiring.cell_of
+    layer, cell_of, (steps, blocks) = wiring.layers[k], wiring.cell_of, below_TP.shape
+    e, table, side = 0, layer.first_cell_of, layer.side
     for t in range(steps):
-        starts_T1[t] = e
         if len(flow_TP):
             for p in range(blocks):
                 flow_TP[t, p] = wiring.quiet[wiring.layers[k - 1].first_block + p]
@@ -172,88 +161,86 @@ def cells_of(starts_T1, neurons_E, words_TP, totals_LT, first, last, wiring, k, 
                         heights_E[e] = height
                     if len(flow_TP):
                         _send_back(flow_TP[t], cell, wiring, k, winners)
-                cells_E[e] = cell
+                cells_E[e], steps_E[e] = cell, t
                 e += 1
-    starts_T1[steps] = e
-    return Cells(starts_T1, cells_E, heights_E)
+    return e
 
 
 @kernel()
-def _room_of_fields(cells, wiring, k, counts_P, next_F):
-    """Let ``next_F`` say where the entries of each field of layer k begin; returns how many there are.
-
-    Args:
-        counts_P, next_F: zeros, for every position of the map and every field.
-    """
-    layer, reach_first, reach_field = wiring.layers[k], wiring.reach_first, wiring.reach_field
-    starts_T1, cells_E, _ = cells
-    for e in range(starts_T1[len(starts_T1) - 1]):
-        counts_P[cells_E[e] // layer.channels] += 1
-    for position in range(len(counts_P)):
-        reach = layer.first_reach + position
-        for i in range(reach_first[reach], reach_first[reach + 1]):
-            next_F[reach_field[i]] += counts_P[position]
-    entries = 0
-    for f in range(len(next_F)):
-        next_F[f], entries = entries, entries + next_F[f]
-    return entries
-
-
-@kernel()
-def _fill_fields(cells, wiring, k, next_F, starts_FT, rows_E, heights_E, origins_E):
-    """Cells as rows of all fields that see them, field by field and step by step."""
-    starts_T1, cells_E, cell_heights_E = cells
-    reach_first, reach_field, reach_row = wiring.reach_first, wiring.reach_field, wiring.reach_row
-    layer, steps = wiring.layers[k], len(starts_T1) - 1
-    fields, channels, reach = layer.fields, layer.channels, layer.first_reach
-    has_heights, has_origins = len(heights_E) > 0, len(origins_E) > 0
-    for t in range(steps):
-        for f in range(fields):
-            starts_FT[f, t] = next_F[f]
-        for e in range(starts_T1[t], starts_T1[t + 1]):
-            position, channel = reach + cells_E[e] // channels, cells_E[e] % channels
-            for i in range(reach_first[position], reach_first[position + 1]):
-                f = reach_field[i]
-                entry = next_F[f]
-                next_F[f] = entry + 1
-                rows_E[entry] = reach_row[i] + channel
-                if has_heights:
-                    heights_E[entry] = cell_heights_E[e]
-                if has_origins:
-                    origins_E[entry] = e
-    for f in range(fields):
-        starts_FT[f, steps] = next_F[f]
+def _sort(found, unsorted, row, cells):
+    """Sort the first ``found`` cells, which come by step, by the row of their map, which has so many cells."""
+    from_E, from_steps_E, from_heights_E = unsorted
+    firsts_Y1, cells_E, steps_E, heights_E = cells
+    firsts_Y1[:] = 0
+    for e in range(found):
+        firsts_Y1[from_E[e] // row] += 1
+    for y in range(1, len(firsts_Y1)):
+        firsts_Y1[y] += firsts_Y1[y - 1]
+    for e in range(found - 1, -1, -1):  # the last one first, hence each row's end becomes its first
+        y = from_E[e] // row
+        at = firsts_Y1[y] - 1
+        firsts_Y1[y] = at
+        cells_E[at], steps_E[at] = from_E[e], from_steps_E[e]
+        if len(heights_E):
+            heights_E[at] = from_heights_E[e]
 
 
 @kernel(allocates=True)
-def to_fields(cells, wiring, k, want_origins):
-    """Cells as rows of all the fields of layer k that see them."""
-    layer, steps = wiring.layers[k], len(cells.starts_T1) - 1
-    next_F = np.zeros(layer.fields, np.int64)
-    entries = _room_of_fields(cells, wiring, k, np.zeros(layer.cells // layer.channels, np.int64), next_F)
-    starts_FT = np.empty((layer.fields, steps + 1), np.int64)
-    rows_E = np.empty(entries, np.int32)
-    heights_E = np.empty(entries if len(cells.heights_E) else 0, np.float32)
-    origins_E = np.empty(entries if want_origins else 0, np.int32)
-    _fill_fields(cells, wiring, k, next_F, starts_FT, rows_E, heights_E, origins_E)
-    return Heard(starts_FT, rows_E, heights_E, origins_E)
+def cells_of(starts_T1, neurons_E, words_TP, totals_LT, first, last, wiring, k, flow_TP):
+    """What layer k hears in a sample from step ``first`` to ``last``, which counts as step 0.
+
+    Args:
+        starts_T1, neurons_E: the input; step t owns the events ``starts_T1[t]:starts_T1[t + 1]``.
+        words_TP, totals_LT: who fires in all layers, and how many.
+        flow_TP: where the error of each cell goes, to be filled in; or empty.
+    """
+    layer, below_TP = wiring.layers[k], _words_below(starts_T1, neurons_E, words_TP, first, last, wiring, k)
+    count = spikes_in(totals_LT, k - 1, first, last) if k > 0 else starts_T1[last] - starts_T1[first]
+    cells_E, steps_E = np.empty(count, np.int32), np.empty(count, np.int32)
+    heights_E = np.empty(count if layer.weighted else 0, np.float32)
+    if layer.pools == 1 and not len(flow_TP):
+        counts_C = np.zeros(layer.cells, np.int32)
+        found = _count_windows(below_TP, wiring, k, cells_E, steps_E, heights_E, counts_C)
+    else:
+        side = layer.side
+        seen_C = np.full(layer.cells if side > 1 else 0, -1, np.int32)
+        values, winners = np.empty(side * side, np.float32), np.zeros(2 * side * side, np.int32)
+        found = _find_cells(below_TP, wiring, k, cells_E, steps_E, heights_E, flow_TP, seen_C, values, winners)
+    cells = Cells(
+        np.empty(layer.map_rows + 1, np.int64),
+        np.empty(found, np.int32),
+        np.empty(found, np.int32),
+        np.empty(found if layer.weighted else 0, np.float32),
+    )
+    _sort(found, (cells_E, steps_E, heights_E), layer.channels * layer.map_columns, cells)
+    return cells
+
+
+@kernel()
+def _count_steps(steps_E, starts_T1):
+    """Where each step starts among entries that are sorted by step."""
+    starts_T1[:] = 0
+    for e in range(len(steps_E)):
+        starts_T1[steps_E[e] + 1] += 1
+    for t in range(1, len(starts_T1)):
+        starts_T1[t] += starts_T1[t - 1]
 
 
 @kernel(allocates=True)
 def heard_by(starts_T1, neurons_E, words_TP, totals_LT, first, last, wiring, k):
-    """What the fields of layer k hear in a sample from step ``first`` to ``last``; see :func:`cells_of`."""
-    layer, nothing, none = wiring.layers[k], np.empty(0, np.float32), np.empty(0, np.int32)
+    """What the fully connected layer k hears in a sample from step ``first`` to ``last``; see :func:`cells_of`."""
+    layer, nothing = wiring.layers[k], np.empty(0, np.float32)
+    if k == 0 and not layer.routed:
+        return Heard(starts_T1[first : last + 1], neurons_E, nothing)
+    events_T1 = np.empty(last - first + 1, np.int64)
     if layer.routed:
         nowhere = np.empty((0, 0), np.uint64)
         cells = cells_of(starts_T1, neurons_E, words_TP, totals_LT, first, last, wiring, k, nowhere)
-        return to_fields(cells, wiring, k, False)
-    if k == 0:
-        return Heard(starts_T1[first : last + 1].reshape(1, -1), neurons_E, nothing, none)
-    starts_FT = np.empty((1, last - first + 1), np.int64)
+        _count_steps(cells.steps_E, events_T1)
+        return Heard(events_T1, cells.cells_E, cells.heights_E)
     rows_E = np.empty(spikes_in(totals_LT, k - 1, first, last), np.int32)
-    below_TP = words_TP[first:last, wiring.layers[k - 1].first_block : layer.first_block]
-    list_spikes(below_TP, starts_FT[0], rows_E)
-    return Heard(starts_FT, rows_E, nothing, none)
+    list_spikes(words_TP[first:last, wiring.layers[k - 1].first_block : layer.first_block], events_T1, rows_E)
+    return Heard(events_T1, rows_E, nothing)
 
 
 @kernel()
@@ -274,7 +261,7 @@ def add_own(t, e, words_TP, layer, rows_E, heights_E):
 @kernel()
 def copy_step(begin, end, e, heard, rows_E, heights_E):
     """Append what a layer hears from below to a list, from entry e on; returns the end of it."""
-    _, from_rows_E, from_heights_E, _ = heard
+    _, from_rows_E, from_heights_E = heard
     for i in range(begin, end):
         rows_E[e] = from_rows_E[i]
         if len(heights_E):
@@ -286,7 +273,7 @@ def copy_step(begin, end, e, heard, rows_E, heights_E):
 @kernel()
 def _join(heard, words_TP, layer, starts_T1, rows_E, heights_E):
     """The spikes below and the layer's own, step by step."""
-    below_T1, e = heard.starts_FT[0], 0
+    below_T1, e = heard.starts_T1, 0
     for t in range(len(starts_T1) - 1):
         starts_T1[t] = e
         e = copy_step(below_T1[t], below_T1[t + 1], e, heard, rows_E, heights_E)
@@ -297,8 +284,8 @@ def _join(heard, words_TP, layer, starts_T1, rows_E, heights_E):
 @kernel(allocates=True)
 def with_own(heard, words_TP, totals_LT, last, wiring, k):
     """What a layer that hears itself hears up to step ``last``: step by step from below, then from itself."""
-    entries = heard.starts_FT[0, last] - heard.starts_FT[0, 0] + spikes_in(totals_LT, k, 0, last - 1)
-    starts_FT, rows_E = np.empty((1, last + 1), np.int64), np.empty(entries, np.int32)
+    entries = heard.starts_T1[last] - heard.starts_T1[0] + spikes_in(totals_LT, k, 0, last - 1)
+    starts_T1, rows_E = np.empty(last + 1, np.int64), np.empty(entries, np.int32)
     heights_E = np.empty(entries if len(heard.heights_E) else 0, np.float32)
-    _join(heard, words_TP, wiring.layers[k], starts_FT[0], rows_E, heights_E)
-    return Heard(starts_FT, rows_E, heights_E, heard.origins_E)
+    _join(heard, words_TP, wiring.layers[k], starts_T1, rows_E, heights_E)
+    return Heard(starts_T1, rows_E, heights_E)

@@ -1,21 +1,23 @@
-"""Which neuron hears which: the tables with which one set of kernels runs fully connected and convolutional layers.
+"""Which neuron hears which: the tables with which kernels run fully connected and convolutional layers.
 
-A spiking layer consists of fields. The neurons of a field hear the same inputs, its rows, through the same weights as
-those of any other field. A fully connected layer is one field; in a convolutional layer a field is a patch of
-neighbouring positions with all their channels, as many as fit into 64 lanes. Its rows are the window that the patch
-sees, and a lane's weights are 0 where the lane sees less.
+Neurons lie in blocks of 64 lanes. A block of a convolutional layer is a patch: neighbouring positions of a row of the
+image with all their channels, as many as fit. A row of the image lies in memory position by position, channels last, so
+that what a spike adds to the row is one stretch of numbers, for the spike's weights lie in the same order: for each row
+of the kernel, each channel below and each remainder of the column by the stride, the columns of the kernel from right
+to left, each with all its channels. Beside both ends of the row is room for what falls outside of the image.
 
 What a layer hears are cells: the neurons of the layer below, or windows of them when pooling stands between the two.
 A cell's number is ``position * channels + channel``; to a fully connected layer the map is one position with a channel
 for every input.
 
-Shape suffixes beside those of the project: F fields of a layer; G = ⌈channels / 64⌉ groups of channels, each a block of
-lanes in every field; R rows; C cells. A layer that hears itself has a row for each of its own neurons, behind those of
-its cells; what comes in there are its spikes of the step before.
+Shape suffixes beside those of the project: G = ⌈channels / 64⌉ groups of channels, each a block at every position (of a
+fully connected layer: all blocks); R rows of weights; C cells. A layer that hears itself has a row for each of its own
+neurons, behind those of its cells; what comes in there are its spikes of the step before.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from math import prod
 from typing import Any, NamedTuple
@@ -23,9 +25,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .lanes import LANES
+from .lanes import LANES, SQUARE
 
 Shape = tuple[int, ...]
+POINTS = 8
+"""At so many points ``app.kernels.below`` takes the rows of kernels."""
+KERNELS = (3, 5, 7)
+"""Sizes of kernels for which it does; a larger one would leave less than two columns."""
 
 
 class Plan(NamedTuple):
@@ -54,33 +60,35 @@ class Plan(NamedTuple):
 LAYER = np.dtype(
     {
         "names": [
-            *("inputs", "neurons", "first_neuron", "rows", "fields", "groups", "blocks", "first_block"),
-            *("weights", "biases", "routed", "weighted", "cells", "channels", "first_cell_of", "first_reach"),
+            *("convolves", "inputs", "neurons", "first_neuron", "rows", "groups", "blocks", "first_block"),
+            *("weights", "biases", "routed", "weighted", "cells", "channels", "first_cell_of", "first_cell"),
             *("side", "first_under", "first_pool", "pools", "has_max", "map_rows", "map_columns", "image_rows"),
-            *("image_columns", "patch_rows", "patch_columns", "window_columns", "kernel", "stride", "planes"),
-            *("own_rows", "share"),
+            *("image_columns", "patch", "patches", "kernel", "stride", "taps", "stretch", "pitch", "planes"),
+            *("points", "first_point", "own_rows", "share"),
         ],
-        "formats": [np.int64] * 32 + [np.float32],
+        "formats": [np.int64] * 36 + [np.float32],
     },
     align=True,
 )
 """What kernels know of a layer.
 
     inputs, neurons, first_neuron   neurons of the layer below, its own, and of all layers before
-    rows, fields, groups            R, F, G
-    blocks, first_block             F·G, and the blocks of all layers before
-    weights, biases                 where its weights [G, R, 64] start, and its biases [G, 64]
-    routed                          whether the spikes below have to be brought to fields or pooled; else they are rows
+    rows                            R of a fully connected layer
+    groups, blocks, first_block     G, all its blocks, and the blocks of all layers before
+    weights, biases                 where its weights start, [G, R, 64] or stretches, and its biases [G, 64]
+    routed                          whether the spikes below have to be pooled or brought into order; else they are rows
     weighted                        whether they have other heights than 1
     cells, channels                 C, and how many cells there are at each position
-    first_cell_of, first_reach, first_under      where its tables start
+    first_cell_of, first_cell, first_under       where its tables start
     side                            of a pooling window in front of it
     first_pool, pools, has_max      the pooling in front of it, and whether the winner alone gets the error of its cell
     map_rows, map_columns           of its cells
     image_rows, image_columns       of its neurons
-    patch_rows, patch_columns       positions of a field
-    window_columns                  of a field's window of weights
+    patch, patches                  positions of a block, and how many patches make up a row of the image
     kernel, stride, planes          K, S, and C_out (or N)
+    taps, stretch                   ⌈K / S⌉ positions of a row hear a cell; the length of their weights
+    pitch                           the length of a row of the image in memory
+    points, first_point             how many numbers ``app.kernels.below`` needs, and where they begin
     own_rows                        rows of a layer that hears itself, behind those of its cells; or 0
     share                           what a neuron below gets of the error of its cell
 """
@@ -94,7 +102,8 @@ class Wiring(NamedTuple):
         neuron_of: the number of the neuron in each lane of every block; −1 in a lane without one.
         present: the lanes with a neuron, a word for each block.
         cell_of: the cell that stands for each lane below (for each input); −1 for none.
-        reach_first, reach_field, reach_row: the fields that see a position, and the row of its channel 0.
+        lands_at: where in a row of the image the stretch of each cell begins; of convolutional layers alone.
+        stretch_of: where among the stretches of a row of the kernel that of each cell begins.
         under: the side² lanes below each cell.
         pool_is_max, pool_size: pooling, one after the other.
         quiet: the lanes to which errors go when nothing fires, by the blocks of the layer below.
@@ -104,44 +113,24 @@ class Wiring(NamedTuple):
     neuron_of: NDArray
     present: NDArray
     cell_of: NDArray
-    reach_first: NDArray
-    reach_field: NDArray
-    reach_row: NDArray
+    lands_at: NDArray
+    stretch_of: NDArray
     under: NDArray
     pool_is_max: NDArray
     pool_size: NDArray
     quiet: NDArray
 
 
-def patch(channels: int, height: int, width: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Rows and columns of a field: few fields first, then few rows of weights."""
-    most = max(1, LANES // channels)
-    shapes = [(rows, most // rows) for rows in range(1, most + 1)]
-
-    def cost(shape: tuple[int, int]) -> tuple[int, int]:
-        rows, columns = shape
-        window = ((rows - 1) * stride + kernel) * ((columns - 1) * stride + kernel)
-        return -(-height // rows) * -(-width // columns), window
-
-    return min(shapes, key=cost)
-
-
 class Geometry(NamedTuple):
-    """One layer: what :class:`Wiring` holds of it, and how its weights come into lanes.
+    """One layer: what :class:`Wiring` holds of it, and how its weights come into the kernels' order.
 
     Args:
         plan: the layer.
         map_shape: (channels, rows, columns) of its cells.
-        patch: rows and columns of a field.
-        window: rows and columns of weights of a field.
-        fields: rows and columns of fields.
     """
 
     plan: Plan
     map_shape: Shape
-    patch: tuple[int, int]
-    window: tuple[int, int]
-    fields: tuple[int, int]
 
     @property
     def convolves(self) -> bool:
@@ -155,10 +144,8 @@ class Geometry(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """R."""
-        if self.convolves:
-            return prod(self.window) * self.map_shape[0]
-        return self.plan.weight_shape[1] + self.own_rows
+        """R of a fully connected layer."""
+        return 0 if self.convolves else self.plan.weight_shape[1] + self.own_rows
 
     @property
     def own_rows(self) -> int:
@@ -166,59 +153,112 @@ class Geometry(NamedTuple):
         return self.plan.weight_shape[0] if self.plan.loops else 0
 
     @property
-    def positions(self) -> list[tuple[int, int]]:
-        """Row and column of each position of a field."""
-        return [(j, i) for j in range(self.patch[0]) for i in range(self.patch[1])]
+    def patch(self) -> int:
+        """Positions of a block."""
+        return min(max(1, LANES // self.plan.weight_shape[0]), self.plan.shape[2]) if self.convolves else 1
 
-    def lanes(self, weight: NDArray) -> NDArray:
-        """The weights [C_out, C_in, K, K] of a convolutional layer as [G, R, 64]."""
-        channels, inputs, kernel, _ = weight.shape
-        packed = np.zeros((*self.window, inputs, self.groups * LANES), np.float32)
-        turned = weight.transpose(2, 3, 1, 0)
-        for (top, left), lane in self._places():
-            packed[top : top + kernel, left : left + kernel, :, lane : lane + channels] = turned
-        return packed.reshape(self.rows, self.groups, LANES).transpose(1, 0, 2)
+    @property
+    def patches(self) -> int:
+        """How many patches make up a row of the image."""
+        return -(-self.plan.shape[2] // self.patch) if self.convolves else 1
 
-    def from_lanes(self, gradient: NDArray) -> NDArray:
-        """The gradient of the weights from that of :meth:`lanes`."""
+    @property
+    def blocks(self) -> int:
+        """All blocks of the layer."""
+        return self.groups * self.patches * (self.plan.shape[1] if self.convolves else 1)
+
+    @property
+    def taps(self) -> int:
+        """How many positions of a row hear a cell."""
+        return -(-self.plan.weight_shape[3] // self.plan.stride) if self.convolves else 0
+
+    @property
+    def stretch(self) -> int:
+        """The length of a stretch of weights, in whole vectors."""
+        return -(-self.taps * self.plan.weight_shape[0] // SQUARE) * SQUARE
+
+    @property
+    def pitch(self) -> int:
+        """The length of a row of the image in memory, with room for what falls outside."""
+        channels = self.plan.weight_shape[0]
+        return (self.taps - 1 + self.patches * self.patch) * channels + LANES + self.stretch if self.convolves else 0
+
+    @property
+    def size(self) -> int:
+        """How many numbers the weights take."""
+        if not self.convolves:
+            return self.groups * self.rows * LANES
+        kernel = self.plan.weight_shape[3]
+        return -(-kernel * self.map_shape[0] * self.plan.stride * self.stretch // LANES) * LANES
+
+    @property
+    def points(self) -> int:
+        """How many numbers ``app.kernels.below`` needs beside; 0 where it gains nothing."""
+        if not (self.convolves and self.plan.stride == 1 and self.plan.weight_shape[3] in KERNELS):
+            return 0
+        return prod(self.plan.weight_shape[:3]) * POINTS
+
+    def stretches(self, weight: NDArray) -> NDArray:
+        """The weights [C_out, C_in, K, K] of a convolutional layer in the kernels' order."""
+        packed = np.zeros(self.size, np.float32)
+        for place, (left, dx) in self._places(packed):
+            place[:, :, left : left + len(weight)] = weight[:, :, :, dx].transpose(2, 1, 0)
+        return packed
+
+    def from_stretches(self, gradient: NDArray) -> NDArray:
+        """The gradient of the weights from that of :meth:`stretches`."""
+        found = np.empty(self.plan.weight_shape, np.float32)
+        for place, (left, dx) in self._places(gradient):
+            found[:, :, :, dx] = place[:, :, left : left + len(found)].transpose(2, 1, 0)
+        return found
+
+    def _places(self, packed: NDArray) -> Iterator[tuple[NDArray, tuple[int, int]]]:
+        """The stretches [K, C_in, length] that hold each column dx of the kernel, and where in them it begins."""
         channels, inputs, kernel, _ = self.plan.weight_shape
-        packed = gradient.transpose(1, 0, 2).reshape(*self.window, inputs, self.groups * LANES)
-        parts = [
-            packed[top : top + kernel, left : left + kernel, :, lane : lane + channels]
-            for (top, left), lane in self._places()
-        ]
-        return np.ascontiguousarray(np.sum(parts, axis=0).transpose(3, 2, 0, 1))
+        shape = (kernel, inputs, self.plan.stride, self.stretch)
+        whole = packed[: prod(shape)].reshape(shape)
+        for dx in range(kernel):
+            yield whole[:, :, dx % self.plan.stride], ((self.taps - 1 - dx // self.plan.stride) * channels, dx)
 
     def bias_lanes(self, bias: NDArray) -> NDArray:
         """The biases [C_out], or [N], as [G, 64]."""
         packed = np.zeros(self.groups * LANES, np.float32)
-        for _, lane in self._places():
+        for lane in self._lanes():
             packed[lane : lane + len(bias)] = bias
         return packed.reshape(self.groups, LANES)
 
     def bias_from_lanes(self, gradient: NDArray) -> NDArray:
         """The gradient of the biases from that of :meth:`bias_lanes`."""
         flat = gradient.reshape(-1)
-        return np.sum([flat[lane : lane + self.plan.weight_shape[0]] for _, lane in self._places()], axis=0)
+        return np.sum([flat[lane : lane + self.plan.weight_shape[0]] for lane in self._lanes()], axis=0)
 
-    def _places(self) -> list[tuple[tuple[int, int], int]]:
-        """Where the window of each position starts, and its first lane."""
-        stride, channels = self.plan.stride, self.plan.weight_shape[0]
-        return [((j * stride, i * stride), n * channels) for n, (j, i) in enumerate(self.positions)]
+    def _lanes(self) -> range:
+        """The first lane of each position of a patch."""
+        channels = self.plan.weight_shape[0]
+        return range(0, self.patch * channels, channels)
 
     def neuron_of(self) -> NDArray:
-        """The neuron in each lane of the layer, [F·G·64]; −1 for none."""
+        """The neuron in each lane of the layer; −1 for none."""
         channels = self.plan.weight_shape[0]
-        found = np.full((*self.fields, self.groups * LANES), -1, np.int32)
         if not self.convolves:
-            found[0, 0, :channels] = np.arange(channels)
-            return found.reshape(-1)
+            found = np.full(self.groups * LANES, -1, np.int32)
+            found[:channels] = np.arange(channels)
+            return found
+        found = np.full((self.plan.shape[1], self.patches, self.groups * LANES), -1, np.int32)
         numbers = np.arange(prod(self.plan.shape), dtype=np.int32).reshape(self.plan.shape)
-        for n, (j, i) in enumerate(self.positions):
-            here = numbers[:, j :: self.patch[0], i :: self.patch[1]].transpose(1, 2, 0)
-            lane = n * channels
-            found[: here.shape[0], : here.shape[1], lane : lane + channels] = here
+        for n, lane in enumerate(self._lanes()):
+            here = numbers[:, :, n :: self.patch].transpose(1, 2, 0)
+            found[:, : here.shape[1], lane : lane + channels] = here
         return found.reshape(-1)
+
+    def landing(self) -> tuple[NDArray, NDArray]:
+        """Of every cell of a convolutional layer: where its stretch begins in the image's row and among the weights."""
+        if not self.convolves:
+            return np.zeros(0, np.int32), np.zeros(0, np.int32)
+        (channels, height, width), stride = self.map_shape, self.plan.stride
+        _, x, c = np.indices((height, width, channels)).reshape(3, -1)
+        x = x + self.plan.weight_shape[3] // 2
+        return x // stride * self.plan.weight_shape[0], (c * stride + x % stride) * self.stretch
 
     def lanes_of(self) -> NDArray | None:
         """The lane of each neuron; None where neuron n is lane n."""
@@ -249,42 +289,10 @@ class Geometry(NamedTuple):
         inside = np.flatnonzero(cell_of >= 0)
         return inside[np.argsort(cell_of[inside], kind="stable")]
 
-    def reach(self) -> list[list[tuple[int, int]]]:
-        """(field, row of channel 0) of all fields that see each position of the map."""
-        if not self.convolves:
-            return [[(0, 0)]]
-        channels, height, width = self.map_shape
-        pad, kernel, stride = self.plan.weight_shape[3] // 2, self.plan.weight_shape[3], self.plan.stride
-
-        def along(length: int, axis: int) -> list[list[tuple[int, int]]]:
-            step = self.patch[axis] * stride
-            places = [[(f, at + pad - f * step) for f in range(self.fields[axis])] for at in range(length)]
-            return [[(f, r) for f, r in place if self._sees(f, r, axis, kernel, stride)] for place in places]
-
-        rows, columns = along(height, 0), along(width, 1)
-        return [
-            [(j * self.fields[1] + i, (r * self.window[1] + s) * channels) for j, r in rows[y] for i, s in columns[x]]
-            for y in range(height)
-            for x in range(width)
-        ]
-
-    def _sees(self, field: int, row: int, axis: int, kernel: int, stride: int) -> bool:
-        """Whether a neuron of the field, one that exists, sees a row (or column) of the field's window."""
-        length, size = self.plan.shape[1 + axis], self.patch[axis]
-        here = range(min(size, length - field * size))
-        return any(0 <= row - j * stride < kernel for j in here)
-
 
 def geometry(plan: Plan, below: Shape) -> Geometry:
     """How a layer lies in lanes, behind neurons of shape ``below`` = (channels, rows, columns)."""
-    map_shape = (below[0], below[1] // plan.window, below[2] // plan.window)
-    if len(plan.weight_shape) == 2:
-        return Geometry(plan, map_shape, (1, 1), (1, 1), (1, 1))
-    channels, height, width = plan.shape
-    kernel, stride = plan.weight_shape[3], plan.stride
-    size = patch(channels, height, width, kernel, stride)
-    window = ((size[0] - 1) * stride + kernel, (size[1] - 1) * stride + kernel)
-    return Geometry(plan, map_shape, size, window, (-(-height // size[0]), -(-width // size[1])))
+    return Geometry(plan, (below[0], below[1] // plan.window, below[2] // plan.window))
 
 
 @cache
@@ -305,21 +313,20 @@ def wire(inputs: Shape, plans: tuple[Plan, ...]) -> tuple[list[Geometry], Wiring
     cells = [_in_lanes(layer.cell_of(shape), lanes, -1) for layer, shape, lanes in below]
     quiet = [_words(_in_lanes(layer.quiet(shape), lanes, False)) for layer, shape, lanes in below[1:]]
     under = [_lanes_of(lanes)[layer.under(shape)] for layer, shape, lanes in below]
-    reach = [layer.reach() for layer in layers]
-    targets = np.array([target for of_layer in reach for place in of_layer for target in place], np.int32)
+    landings = [layer.landing() for layer in layers]
     pools = [pool for plan in plans for pool in plan.pools]
     records, behind_images = np.zeros(len(plans), LAYER), False
     for k, layer in enumerate(layers):
-        positions = prod(layer.map_shape[1:]) if layer.convolves else 1
-        records[k] = _record(layer, prod(shapes[k]), positions, behind_images)
+        records[k] = _record(layer, prod(shapes[k]), behind_images)
         behind_images = layer.convolves
     for name, counts in (
         ("first_neuron", records["neurons"]),
         ("first_block", records["blocks"]),
-        ("weights", records["groups"] * records["rows"] * LANES),
+        ("weights", [layer.size for layer in layers]),
         ("biases", records["groups"]),
+        ("first_point", records["points"]),
         ("first_cell_of", [len(table) for table in cells]),
-        ("first_reach", [len(of_layer) + 1 for of_layer in reach]),
+        ("first_cell", [len(table) for table, _ in landings]),
         ("first_under", [len(table) for table in under]),
         ("first_pool", records["pools"]),
     ):
@@ -329,9 +336,8 @@ def wire(inputs: Shape, plans: tuple[Plan, ...]) -> tuple[list[Geometry], Wiring
         neuron_of=np.concatenate(neurons),
         present=_words(np.concatenate(neurons) >= 0),
         cell_of=np.concatenate(cells).astype(np.int32),
-        reach_first=_firsts([[len(place) for place in of_layer] for of_layer in reach]),
-        reach_field=np.ascontiguousarray(targets[:, 0]),
-        reach_row=np.ascontiguousarray(targets[:, 1]),
+        lands_at=np.concatenate([lands for lands, _ in landings]).astype(np.int32),
+        stretch_of=np.concatenate([stretch for _, stretch in landings]).astype(np.int32),
         under=np.concatenate(under).astype(np.int32),
         pool_is_max=np.array([is_max for is_max, _ in pools], np.bool_),
         pool_size=np.array([size for _, size in pools], np.int64),
@@ -340,33 +346,39 @@ def wire(inputs: Shape, plans: tuple[Plan, ...]) -> tuple[list[Geometry], Wiring
     return layers, wiring
 
 
-def _record(layer: Geometry, inputs: int, positions: int, behind_images: bool) -> NDArray:
+def _record(layer: Geometry, inputs: int, behind_images: bool) -> NDArray:
     """A layer's :data:`LAYER`, but for what depends on the layers before."""
     plan, record = layer.plan, np.zeros((), LAYER)
+    map_rows, map_columns = layer.map_shape[1:] if layer.convolves else (1, 1)
     known = {
+        "convolves": layer.convolves,
         "inputs": inputs,
         "neurons": prod(plan.shape),
         "rows": layer.rows,
-        "fields": prod(layer.fields),
         "groups": layer.groups,
-        "blocks": prod(layer.fields) * layer.groups,
+        "blocks": layer.blocks,
         "routed": layer.convolves or bool(plan.pools) or behind_images,
         "weighted": any(not is_max for is_max, _ in plan.pools),
         "cells": prod(layer.map_shape),
-        "channels": prod(layer.map_shape) // positions,
+        "channels": prod(layer.map_shape) // (map_rows * map_columns),
+        "map_rows": map_rows,
+        "map_columns": map_columns,
         "side": plan.window,
         "pools": len(plan.pools),
         "has_max": any(is_max for is_max, _ in plan.pools),
-        "window_columns": layer.window[1],
+        "patch": layer.patch,
+        "patches": layer.patches,
+        "taps": layer.taps,
+        "stretch": layer.stretch,
+        "pitch": layer.pitch,
+        "points": layer.points,
         "kernel": plan.weight_shape[3] if layer.convolves else 1,
         "stride": plan.stride,
         "planes": plan.weight_shape[0],
         "own_rows": layer.own_rows,
         "share": prod(size**-2.0 for is_max, size in plan.pools if not is_max),
     }
-    known |= dict(zip(("map_rows", "map_columns"), layer.map_shape[1:], strict=True))
     known |= dict(zip(("image_rows", "image_columns"), _as_map(plan.shape)[1:], strict=True))
-    known |= dict(zip(("patch_rows", "patch_columns"), layer.patch, strict=True))
     for name, value in known.items():
         record[name] = value
     return record
@@ -392,12 +404,3 @@ def _words(lanes: NDArray) -> NDArray:
     whole = np.zeros(-(-len(lanes) // LANES) * LANES, np.bool_)
     whole[: len(lanes)] = lanes
     return np.packbits(whole, bitorder="little").view("<u8").astype(np.uint64)
-
-
-def _firsts(counts: list[list[int]]) -> NDArray:
-    """Where the targets of each position start among those of all layers, with their end behind each layer."""
-    found, total = [], 0
-    for of_layer in counts:
-        found.append(total + np.cumsum([0, *of_layer]))
-        total += sum(of_layer)
-    return np.concatenate(found)

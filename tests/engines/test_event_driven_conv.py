@@ -7,6 +7,9 @@ from torch import nn
 
 from app.engines.event_driven import EventDriven
 from app.events import SpikeEvents
+from app.kernels.images import add_drives
+from app.kernels.layout import Stack
+from app.kernels.routes import Cells
 from app.kernels.wiring import Plan, wire
 from app.layers import AveragePool, MaxPool
 from app.network import Network
@@ -32,6 +35,7 @@ NETWORKS = {
     "pooled input": ["2x13x12", "apool3", "conv6c3", "flatten", "fc10"],
     "pools in a row": ["2x13x12", "conv6c3", "apool2", "mpool2", "conv3c3", "mpool3", "apool1", "flatten", "fc10"],
     "more channels than lanes": ["1x5x4", "conv70c3", "conv66c1", "flatten", "fc10"],
+    "rows long enough for points": ["1x5x19", "conv4c3", "conv5c5", "conv3c7", "flatten", "fc10"],
     "large kernel": ["3x4x4", "conv5c9", "conv33c7s2", "flatten", "fc10"],
     "one position": ["2x1x1", "conv5c3", "flatten", "fc10"],
     "pools to one": ["1x6x6", "conv8c3", "apool6", "flatten", "fc10"],
@@ -187,22 +191,26 @@ def test_a_layer_that_it_does_not_know_is_an_obstacle():
     assert "event-driven" in engine.obstacle(network, None)
 
 
-def test_weights_in_lanes_and_back():
-    """The fields of a layer see what a convolution sees, and gradients come back as the transpose."""
-    shape, weight_shape = (2, 11, 13), (5, 2, 3, 3)
-    (layer,), wiring = wire(shape, (Plan((), weight_shape, 2, (5, 6, 7)),))
+@pytest.mark.parametrize(("stride", "channels"), [(1, 5), (2, 5), (3, 70)])
+def test_rows_of_images_are_those_of_a_convolution_and_gradients_come_back_as_its_transpose(stride, channels):
+    shape, weight_shape, out = (2, 11, 13), (channels, 2, 5, 5), ((11 - 1) // stride + 1, (13 - 1) // stride + 1)
+    (layer,), wiring = wire(shape, (Plan((), weight_shape, stride, (channels, *out)),))
     generator = np.random.default_rng(0)
     weight = generator.standard_normal(weight_shape).astype(np.float32)
-    lanes = layer.lanes(weight)
-    other = generator.standard_normal(lanes.shape).astype(np.float32)
-    assert np.vdot(lanes, other) == pytest.approx(np.vdot(weight, layer.from_lanes(other)), rel=1e-5)
+    stretches = layer.stretches(weight)
+    other = generator.standard_normal(stretches.shape).astype(np.float32)
+    assert np.vdot(stretches, layer.stretches(layer.from_stretches(other))) == pytest.approx(
+        np.vdot(weight, layer.from_stretches(other)), rel=1e-5
+    )
     image = generator.standard_normal(shape).astype(np.float32)
-    expected = torch.nn.functional.conv2d(torch.tensor(image)[None], torch.tensor(weight), stride=2, padding=1)[0]
-    drive = np.zeros((wiring.layers["fields"][0], 64), np.float32)
-    for position, cells in enumerate(image.transpose(1, 2, 0).reshape(-1, 2)):
-        for i in range(*wiring.reach_first[position : position + 2]):
-            rows = wiring.reach_row[i] + np.arange(2)
-            drive[wiring.reach_field[i]] += cells @ lanes[0, rows]
-    neurons = wiring.neuron_of.reshape(drive.shape)
-    assert sorted(neurons[neurons >= 0]) == list(range(5 * 6 * 7))
-    assert np.allclose(drive[neurons >= 0], expected.flatten()[neurons[neurons >= 0]], atol=1e-5)
+    expected = torch.nn.functional.conv2d(torch.tensor(image)[None], torch.tensor(weight), stride=stride, padding=2)[0]
+    heights = image.transpose(1, 2, 0).ravel()  # all cells are heard in step 0
+    number = np.arange(len(heights), dtype=np.int32)
+    cells = Cells(np.arange(0, len(number) + 1, 26), number, 0 * number, heights)
+    stack = Stack(wiring, stretches, np.zeros((1, 64), np.float32))
+    left, end = layer.pitch - 64 - layer.stretch - layer.patches * layer.patch * channels, out[1] * channels
+    for row in range(out[0]):
+        drives = np.zeros(layer.pitch, np.float32)
+        add_drives(cells, stack, 0, row, drives)
+        found = drives[left : left + end].reshape(out[1], channels).T
+        assert np.allclose(found, expected[:, row], atol=1e-4)
