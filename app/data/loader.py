@@ -81,12 +81,19 @@ def check_room(num_workers: int) -> None:
 
 
 def raise_worker_failure(error: RuntimeError) -> None:
-    """Raise RunStopped if an error, which PyTorch raises wherever the program is, says that a worker was lost."""
-    if str(error).startswith(("DataLoader worker", "DataLoader timed out")):
-        raise _worker_stop(error) from None
+    """Raise RunStopped if an error says that a worker was lost.
+
+    PyTorch raises it wherever the program is; what is closed on the way, such as the archive of a checkpoint, may fail
+    in turn, and the first error is then the context of the last.
+    """
+    first: BaseException | None = error
+    while first is not None:
+        if str(first).startswith(("DataLoader worker", "DataLoader timed out")):
+            raise _worker_stop(first) from None
+        first = first.__context__
 
 
-def _worker_stop(error: Exception) -> RunStopped:
+def _worker_stop(error: BaseException) -> RunStopped:
     said = " ".join(str(error).split())[:200]
     return RunStopped(
         f"a process that loads data has failed ({said}); was it killed, is memory or /dev/shm full? "

@@ -37,6 +37,9 @@ KILLED_RUN = str(ROOT / "tests/support/killed_run.py")
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup, under which the tests may run, ignores it
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 class Cut(BaseException):

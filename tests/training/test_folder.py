@@ -310,6 +310,8 @@ def test_apples_gpu_is_not_chosen(monkeypatch, capsys):
 
 
 def test_a_killed_worker_is_one_sentence(monkeypatch, capsys):
+    """Where what PyTorch raises is lost in somebody's destructor, the loader's patience ends."""
+    from app.data import loader
     from app.training.module import SpikingModule
 
     step = SpikingModule.training_step
@@ -320,6 +322,7 @@ def test_a_killed_worker_is_one_sentence(monkeypatch, capsys):
                 os.kill(worker.pid, signal.SIGKILL)
         return step(self, *args)
 
+    monkeypatch.setattr(loader, "WORKER_S", 10.0)
     monkeypatch.setattr(SpikingModule, "training_step", training_step)
     code, message = sentence_of([*FAST, "out=o", "data.num_workers=1"], monkeypatch, capsys)
     assert (code, "a process that loads data has failed" in message) == (1, True), message
@@ -327,12 +330,17 @@ def test_a_killed_worker_is_one_sentence(monkeypatch, capsys):
     monkeypatch.undo()
 
 
-def test_a_worker_that_is_lost_while_a_checkpoint_is_written_is_no_full_disk(monkeypatch, capsys):
-    """PyTorch raises it wherever the program is."""
+@pytest.mark.parametrize("closing_fails", [False, True])
+def test_a_worker_that_is_lost_while_a_checkpoint_is_written_is_no_full_disk(closing_fails, monkeypatch, capsys):
+    """PyTorch raises it wherever the program is, and its archive, left open, complains of that."""
     from app.resume import checkpoint as module
 
     def lost(*args):
-        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+        try:
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+        finally:
+            if closing_fails:
+                raise RuntimeError("unexpected pos 64 vs 0")
 
     monkeypatch.setattr(module.torch, "save", lost)
     code, message = sentence_of([*FAST, "out=o"], monkeypatch, capsys)
