@@ -160,7 +160,8 @@ def test_the_files_of_a_run_have_one_parser():
     parsers = {
         "csv.reader": set(),
         "csv.DictReader": set(),
-        "json.loads": {"app.verify", "app.sweep.slurm", "app.sweep.forks"},  # of golden files, of jobs, of requests
+        # of golden files, of records of runs, of jobs, of requests
+        "json.loads": {"app.verify", "app.report.records", "app.sweep.slurm", "app.sweep.forks"},
         "json.load": set(),
         "yaml.load": {"app.config.read", "app.sweep.launchers"},  # of settings that a user names
         "yaml.safe_load": {"app.report.experiments"},  # of docs/experiments.yaml

@@ -16,6 +16,7 @@ from ..errors import UserError
 
 COMMAND = "command.txt"
 """In a sweep's folder: the command that ran it last."""
+RECORD = ".json"
 PRIVATE = ("data.root", "data.cache")
 """Keys whose absolute paths say something about one machine only."""
 
@@ -67,6 +68,11 @@ class Experiment:
         return Path(out)
 
     @property
+    def record(self) -> str:
+        """The name of the file that keeps the figures of its runs."""
+        return f"{self.folder.name}{RECORD}"
+
+    @property
     def shown_command(self) -> str:
         """The command that ran last in the folder, or the one that would; without the paths of this machine."""
         stored = self.folder / COMMAND
@@ -95,7 +101,13 @@ def read_experiments(path: Path) -> list[Experiment]:
         raise UserError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path} must be a list of experiments, each with a title and a command")
-    return [_experiment(entry, f"{path}, experiment {number}") for number, entry in enumerate(entries, 1)]
+    experiments = [_experiment(entry, f"{path}, experiment {number}") for number, entry in enumerate(entries, 1)]
+    records = [one.record for one in experiments]
+    if twice := [one for one in experiments if records.count(one.record) > 1]:
+        raise UserError(
+            f"{path}: two experiments write into {twice[0].folder.name}; give each an out=FOLDER of its own name"
+        )
+    return experiments
 
 
 def _experiment(entry: Any, where: str) -> Experiment:

@@ -1,9 +1,10 @@
-"""Run every experiment and write docs/RESULTS.md: ``python -m app.report rebuild [/path/to/data=FOLDER …] [--mixed]``.
+"""Run every experiment and write docs/RESULTS.md: ``python -m app.report rebuild [/path/to/data=FOLDER …] [--plan]``.
 
   experiments=docs/experiments.yaml   what is run, in its order: each command, then the ones that follow it
   out=docs/RESULTS.md                 the page
   /path/to/data=FOLDER                what stands for a placeholder of the commands; an experiment whose placeholder is
                                       not given is left out
+  --record                            keep the figures of the runs in docs/records, as app.report results does
   --mixed                             go on where runs of other code are stored; the page then names all versions
   --plan                              print the commands and their time, run nothing
 
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> int:
     if wants_help(argv):
         print(__doc__)
         return 0
-    arguments = read_arguments(argv, flags=["mixed", "plan"])
+    arguments = read_arguments(argv, flags=["mixed", "plan", "record"])
     given = {"experiments": "docs/experiments.yaml", "out": "docs/RESULTS.md"} | arguments.values
     paths = {key: value for key, value in given.items() if PLACEHOLDER.fullmatch(key)}
     if unknown := [key for key in given if key not in (*paths, "experiments", "out")]:
@@ -57,8 +58,8 @@ def main(argv: list[str]) -> int:
     if "plan" in arguments.flags:
         return 0
     print(f"{(time.perf_counter() - began_s) / 3600:.2f} hours", flush=True)
-    mixed = ["--mixed"] if "mixed" in arguments.flags else []
-    return results_page.main([f"experiments={given['experiments']}", f"out={given['out']}", *mixed])
+    flags = [f"--{flag}" for flag in ("mixed", "record") if flag in arguments.flags]
+    return results_page.main([f"experiments={given['experiments']}", f"out={given['out']}", *flags])
 
 
 def _placeholders(experiment: Experiment) -> Mapping[str, None]:

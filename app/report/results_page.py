@@ -1,16 +1,23 @@
-"""Write docs/RESULTS.md: ``python -m app.report results [out=FILE] [experiments=FILE] [findings=FILE] [--mixed]``.
+"""Write docs/RESULTS.md: ``python -m app.report results [--record] [--mixed]``.
+
+  out=docs/RESULTS.md                 the page
+  experiments=docs/experiments.yaml   its sections
+  findings=docs/FINDINGS.md           what it begins with
+  records=docs/records                a file for each experiment: the settings and final numbers of its runs
+  --record                            write these files, of the experiments whose runs are here
+  --mixed                             allow runs of several versions of the code; the page names them at its top
 
 Every experiment of the experiments file becomes a section: the command, the seeds, the code that ran it, mean ± std of
 what came out, and the published figures beside. Findings are written by hand in a file of their own, which becomes the
-first section. Experiments whose folders hold no runs are listed with their commands. Runs of several code versions
-are refused; --mixed writes the page nevertheless and names the versions at its top.
+first section. Where the folder of an experiment holds no runs, its record is read; experiments that have neither are
+listed with their commands. Runs of several code versions are refused, unless --mixed allows them.
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +29,8 @@ from .cli import read_results, write
 from .experiments import Experiment, published, read_experiments
 from .groups import Group, group, is_tie, spread
 from .intervals import CONFIDENCE, fold_means, wilson_interval
+from .records import read_record, record_text
+from .results import Result
 from .tables import COLUMNS, MISSING, code, has_versions, remarks, trials, written
 
 ABOUT = ("input", "counts", "augmentation", "selection")
@@ -50,20 +59,47 @@ def main(argv: list[str]) -> int:
         print(__doc__)
         return 0
     usual = {"out": "docs/RESULTS.md", "experiments": "docs/experiments.yaml", "findings": "docs/FINDINGS.md"}
-    arguments = read_arguments(argv, keys=usual, flags=["mixed"])
+    usual["records"] = "docs/records"
+    arguments = read_arguments(argv, keys=usual, flags=["mixed", "record"])
     given = usual | arguments.values
     experiments, out = read_experiments(Path(given["experiments"])), Path(given["out"])
-    write(out, results_text(experiments, Path(given["findings"]), out, "mixed" in arguments.flags))
-    run = sum(map(_has_runs, experiments))
-    print(f"{out}: {run} of {len(experiments)} experiments; the others have no runs here")
+    known = known_results(experiments, Path(given["records"]))
+    text = results_text(experiments, known, Path(given["findings"]), out, "mixed" in arguments.flags)
+    if "record" in arguments.flags:
+        for one in filter(_has_runs, experiments):
+            write(Path(given["records"]) / one.record, record_text(*known[one.title]))
+    write(out, text)
+    print(f"{out}: {len(known)} of {len(experiments)} experiments; the others have neither runs here nor records")
     return 0
 
 
-def results_text(experiments: Sequence[Experiment], findings: Path, out: Path, mixed: bool = False) -> str:
+def known_results(experiments: Sequence[Experiment], records: Path) -> dict[str, tuple[str, list[Result]]]:
+    """By title, the command that ran an experiment and its runs: those of its folder, else those of its record.
+
+    Raises:
+        UserError: a record cannot be read.
+    """
+    known = {}
+    for one in experiments:
+        if _has_runs(one):
+            known[one.title] = one.shown_command, read_results([str(one.folder)])
+        elif (records / one.record).is_file():
+            known[one.title] = read_record(records / one.record, one.folder)
+    return known
+
+
+def results_text(
+    experiments: Sequence[Experiment],
+    known: Mapping[str, tuple[str, list[Result]]],
+    findings: Path,
+    out: Path,
+    mixed: bool = False,
+) -> str:
     """The whole page.
 
     Args:
         experiments: its sections.
+        known: what :func:`known_results` found.
         findings: Markdown to begin with, if the file exists.
         out: where the page will be; links in included files are made relative to it.
         mixed: allow runs of several code versions, and name them.
@@ -71,7 +107,7 @@ def results_text(experiments: Sequence[Experiment], findings: Path, out: Path, m
     Raises:
         UserError: there are several, and they are not allowed.
     """
-    read = {one.title: group(read_results([str(one.folder)])) for one in experiments if _has_runs(one)}
+    read = {title: group(results) for title, (_, results) in known.items()}
     versions = sorted({version for groups in read.values() for one in groups for version in one.code_versions})
     if len(versions) > 1 and not mixed:
         raise UserError(
@@ -84,9 +120,9 @@ def results_text(experiments: Sequence[Experiment], findings: Path, out: Path, m
     if len(versions) > 1:
         parts.append(f"**The figures are of {len(versions)} versions of the code**: {', '.join(versions)}.\n")
     waiting = [one for one in experiments if one.title not in read]
-    parts += [_section(one, out.parent, read[one.title]) for one in experiments if one.title in read]
+    parts += [_section(o, out.parent, known[o.title][0], read[o.title]) for o in experiments if o.title in read]
     if waiting:
-        commands = "\n\n".join(f"{one.title}: {one.about}\n\n{_code(one)}" for one in waiting)
+        commands = "\n\n".join(f"{one.title}: {one.about}\n\n{_code(one, one.shown_command)}" for one in waiting)
         parts.append(f"## Not run here\n\n{commands}\n")
     return "\n".join(parts)
 
@@ -95,13 +131,13 @@ def _has_runs(experiment: Experiment) -> bool:
     return experiment.folder.is_dir() and bool(find_runs(experiment.folder)[0])
 
 
-def _code(experiment: Experiment) -> str:
-    return "\n".join(f"    {line}" for line in (experiment.shown_command, *experiment.then))
+def _code(experiment: Experiment, command: str) -> str:
+    return "\n".join(f"    {line}" for line in (command, *experiment.then))
 
 
-def _section(experiment: Experiment, base: Path, groups: Sequence[Group]) -> str:
+def _section(experiment: Experiment, base: Path, command: str, groups: Sequence[Group]) -> str:
     parts = [f"## {experiment.title}\n", *([f"{experiment.about.strip()}\n"] if experiment.about else [])]
-    parts += [f"{_code(experiment)}\n", f"{_origin(groups)}\n", _table(experiment, groups)]
+    parts += [f"{_code(experiment, command)}\n", f"{_origin(groups)}\n", _table(experiment, groups)]
     parts += [f"{line}\n" for line in (*_folds(experiment, groups), *_published_besides(experiment, groups))]
     for name in experiment.include:
         if not Path(name).is_file():

@@ -1,5 +1,6 @@
 """docs/RESULTS.md: experiments and their commands, published figures beside ours, folds, included files."""
 
+import json
 import math
 from pathlib import Path
 
@@ -28,7 +29,8 @@ def shown(monkeypatch, runs, findings="docs/FINDINGS.md", **about):
     Path("runs/x/config.yaml").touch()
     monkeypatch.setattr(results_page, "read_results", lambda sources: [result_of(run) for run in runs])
     experiment = Experiment(**{"title": "Digits", "command": COMMAND} | about)
-    return results_page.results_text([experiment], Path(findings), Path("docs/RESULTS.md"))
+    known = results_page.known_results([experiment], Path("none"))
+    return results_page.results_text([experiment], known, Path(findings), Path("docs/RESULTS.md"))
 
 
 def listed(text):
@@ -56,7 +58,7 @@ def test_the_command_that_ran_last_is_shown_without_paths_of_the_machine(monkeyp
 
 def test_experiments_without_runs_are_listed_with_their_commands(monkeypatch):
     waiting = Experiment("Later", "python -m app.sweep out=runs/later", about="Takes days.")
-    text = results_page.results_text([waiting], Path("none.md"), Path("RESULTS.md"))
+    text = results_page.results_text([waiting], {}, Path("none.md"), Path("RESULTS.md"))
     assert "## Not run here\n\nLater: Takes days.\n\n    python -m app.sweep out=runs/later\n" in text
 
 
@@ -150,6 +152,59 @@ def test_the_page_is_the_same_when_written_again(monkeypatch, capsys):
     assert "docs/RESULTS.md: 1 of 1 experiments" in capsys.readouterr().out
 
 
+def recorded(monkeypatch, runs):
+    """What the page says of runs that are here, and then, from their record, where they are not."""
+    shown(monkeypatch, runs)
+    Path("runs/x/command.txt").write_text("python -m app.sweep trials=5 data.root=/home/me/data out=runs/x\n")
+    Path("e.yaml").write_text("- {title: Digits, command: python -m app.sweep out=runs/x}\n")
+    assert results_page.main(["experiments=e.yaml", "out=here.md", "--record"]) == 0
+    Path("runs").rename("elsewhere")
+    assert results_page.main(["experiments=e.yaml", "out=there.md"]) == 0
+    return Path("here.md").read_text(), Path("there.md").read_text()
+
+
+def test_a_record_gives_the_page_that_the_runs_gave(monkeypatch):
+    """Settings of two kinds, a failed trial, a repeated one, and an accuracy whose last digit matters."""
+    runs = [made(seed=s, accuracy=(0.5, 0.3 + s / 7, 0.3), source=f"runs/x/a{s}") for s in range(4)]
+    runs += [made("timing", seed=s, state=("finished", "finished", "failed")[s], optim={"lr": 0.1}) for s in range(3)]
+    runs += [made(seed=3, accuracy=(0.5, 0.3 + 3 / 7, 0.3), source="runs/x/again")]
+    here, there = recorded(monkeypatch, runs)
+    assert "| 2 (+1 failed) |" in here
+    assert "runs/x/again repeats seed 3 of runs/x/a3, with the same numbers" in here
+    assert there == here
+
+
+def test_a_record_has_a_line_for_each_run_and_no_path_of_the_machine(monkeypatch):
+    runs = [made(seed=s, out=f"/home/me/r{s}", **{"data.root": "/home/me/data"}) for s in range(3)]
+    recorded(monkeypatch, runs)
+    text = Path("docs/records/x.json").read_text()
+    assert "/home/me" not in text
+    record = json.loads(text)
+    assert record["command"] == "python -m app.sweep trials=5 data.root=/path/to/data out=runs/x"
+    assert record["settings"]["optim.lr"] == 1e-3
+    assert [run["settings"] for run in record["runs"]] == [{"seed": 0}, {"seed": 1}, {"seed": 2}]
+    assert [run["summary"]["test/decision_spikes"] for run in record["runs"]] == [40, 41, 42]
+    assert sum('"summary"' in line for line in text.splitlines()) == 3
+
+
+def test_runs_that_are_here_count_instead_of_their_record(monkeypatch):
+    recorded(monkeypatch, [made(seed=0), made(seed=1)])
+    kept = Path("docs/records/x.json").read_text()
+    shown(monkeypatch, [made(seed=7)])
+    assert results_page.main(["experiments=e.yaml", "out=there.md"]) == 0
+    assert "1 finished run; seeds 7" in Path("there.md").read_text()
+    assert Path("docs/records/x.json").read_text() == kept  # without --record
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"command": "c", "settings": {}, "runs": [{}]}', "{}", "null", "\xff"])
+def test_a_damaged_record_is_one_sentence(text):
+    Path("docs/records").mkdir(parents=True)
+    Path("docs/records/x.json").write_bytes(text.encode("latin-1"))
+    Path("e.yaml").write_text("- {title: Digits, command: c out=runs/x}\n")
+    with pytest.raises(UserError, match=r"docs/records/x\.json is no record of runs .*--record"):
+        results_page.main(["experiments=e.yaml"])
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -161,6 +216,7 @@ def test_the_page_is_the_same_when_written_again(monkeypatch, capsys):
         ("- {title: A, command: c out=x, published: [B9]}", "B9 is not in published.yaml"),
         ("title: A", "must be a list"),
         ("- just text", "title is missing"),
+        ("[{title: A, command: c out=a/x}, {title: B, command: c out=b/x}]", "two experiments write into x"),
         ("{", "cannot be read as YAML"),
     ],
 )
@@ -199,7 +255,8 @@ def test_runs_of_several_code_versions_are_refused_unless_the_page_says_so(monke
     with pytest.raises(UserError, match=r"by 2 versions of the code \(1\+abc, 2\+def\).*--mixed"):
         shown(monkeypatch, runs)
     experiment = Experiment("Digits", COMMAND)
-    text = results_page.results_text([experiment], Path("none.md"), Path("docs/RESULTS.md"), mixed=True)
+    known = {"Digits": ("python", [result_of(run) for run in runs])}
+    text = results_page.results_text([experiment], known, Path("none.md"), Path("docs/RESULTS.md"), mixed=True)
     assert "**The figures are of 2 versions of the code**: 1+abc, 2+def." in text
 
 

@@ -20,7 +20,10 @@ def made(rule="antlr", seed=0, accuracy=(0.5, 0.9, 0.8), state="finished", task=
     test = {f"test/accuracy_{readout}": max(accuracy) - 0.1, "test/decision_spikes": 40.0 + seed}
     test |= {"test/spikes_per_sample": 100.0, "test/time_to_first_spike_steps": 30.0, "test/loss": 0.25}
     test |= {f"test/layer{k}/{n}": 50.0 for k in (1, 2) for n in ("spikes_per_sample", "decision_spikes")}
-    summary = {**test, "train_s": 12.0} if state == "finished" else {}
+    best = max(range(len(accuracy)), key=lambda epoch: accuracy[epoch])
+    chosen = {f"best/{name}": value for name, value in rows[best + 1].items() if name.startswith("val/")}
+    final = {**test, **chosen, "best_epoch": best + 1, "steps": rows[-1]["step"] + 1, "train_s": 12.0}
+    summary = final if state == "finished" else {}
     source = about["source"] or f"runs/{task}-{rule}-{seed}"
     name = f"{task}-{rule}-s{seed}"
     return Run(source, name, source, settings_of(config), rows, summary, state, [], about["code"], about["fingerprint"])
