@@ -107,7 +107,7 @@ WORKLOADS = {
 
 def engines(rule: str, convolves: bool = False) -> dict[str, Callable[[Workload, str], Steps]]:
     """Every engine that can train with the rule on this machine; rivals only without convolution."""
-    found = {"numba": _network_step, "reference": _network_step, "per_step_loop": _loop_step}
+    found = {"event_driven": _network_step, "layerwise": _network_step, "per_step_loop": _loop_step}
     if rule == "activation" and not convolves:
         frameworks = {"snntorch": _snntorch_step, "spikingjelly": _spikingjelly_step}
         found |= {name: step for name, step in frameworks.items() if find_spec(name)}
@@ -153,7 +153,7 @@ def _network_step(workload: Workload, rule: str, engine: str) -> Steps:
 
 
 def _loop_step(workload: Workload, rule: str, engine: str) -> Steps:
-    network = workload.build(rule, "reference")
+    network = workload.build(rule, "layerwise")
     weights, biases = [n.weight for n in network.spiking], [n.bias for n in network.spiking]
     events, label_B = workload.batch()
     neuron, hears = network.neuron, hearings(network.layers)

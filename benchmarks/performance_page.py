@@ -61,9 +61,10 @@ ratio is how many times faster than the per-step loop (`benchmarks/per_step_loop
 rounds; memory is the peak of a step beyond what the process held before. Samples per second are those of training, and
 of the forward pass alone, without gradients, as validation and `evaluate` run it. SpikingJelly runs step by step
 (`step_mode="s"`): with `"m"` the backward pass of its `SynapseFilter` takes a time that grows with T² (784-800-10, one
-thread: 694 ms at T = 300, 2985 at 600; step by step 440 and 662). numba and reference run with the application's
-`OMP_WAIT_POLICY=PASSIVE`, the others with OpenMP's own default (threads that spin), which is faster for them on an
-idle machine. {note}
+thread: 694 ms at T = 300, 2985 at 600; step by step 440 and 662). event_driven and layerwise (the plain PyTorch engine)
+run with the application's `OMP_WAIT_POLICY=PASSIVE`, the others with OpenMP's own default (threads that spin), which is
+faster for them on an idle machine. Convolutional networks, of which the plain engines take up to half a minute a step,
+are measured under ANTLR alone, in three rounds; the others in five. {note}
 
 ![Milliseconds per training step]({figure})
 

@@ -105,7 +105,7 @@ class Engine:
 
     def __init__(self, workload: str, engine: str, rule: str) -> None:
         first, environment = "import app", dict(os.environ)
-        if engine not in ("numba", "reference"):
+        if engine not in ("event_driven", "layerwise"):
             first = "import torch"
             environment.pop("OMP_WAIT_POLICY", None)
         code = f"{first}; from benchmarks.training_step import serve; serve({workload!r}, {engine!r}, {rule!r})"
@@ -240,12 +240,13 @@ def main(argv: list[str]) -> int:
     print(machine(), note and f"\n{note}; see benchmarks/requirements.txt", flush=True)
     rows = []
     parts = {} if options.quick else {"epoch": epoch(options.root), "density": density()}
-    for name in WORKLOADS:
+    for name, workload in WORKLOADS.items():
         for rule in RULES:
-            if options.quick and QUICK.get(name) != rule:
+            if (options.quick or workload.convolves) and QUICK.get(name) != rule:
                 continue
-            rows += compare(name, rule, rounds=2 if options.quick else 5)
-            print("\n".join(show(row) for row in rows if (row.workload, row.rule) == (name, rule)), flush=True)
+            found = compare(name, rule, rounds=2 if options.quick else 3 if workload.convolves else 5)
+            print("\n".join(map(show, found)), flush=True)
+            rows += found
     if options.json:
         options.json.write_text(json.dumps([row.record() for row in rows], indent=1) + "\n")
     if not options.quick:
