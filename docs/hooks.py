@@ -23,7 +23,6 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # for app, and docs.figures
 PAGES = {
     "README.md": "index.md",
     "CONTRIBUTING.md": "CONTRIBUTING.md",
@@ -36,6 +35,11 @@ FOLDERS = {"configs": "CONFIGS.md", "examples": "EXAMPLES.md", "CITATION.cff": "
 """Pages that stand for what is no page."""
 RUN = re.compile(r"^```(console|python) run\n(.*?)^```\n", re.MULTILINE | re.DOTALL)
 TUTORIAL = "TUTORIAL.md"
+
+
+def on_startup(**_: Any) -> None:
+    """Find app and docs.figures wherever mkdocs is started; mkdocs takes back what a hook adds while it is loaded."""
+    sys.path.insert(0, str(ROOT))
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -29,7 +30,8 @@ def site(tmp_path_factory) -> Path:
     """The built site; nothing is written into the repository."""
     folder = tmp_path_factory.mktemp("site")
     before = subprocess.run(["git", "status", "--short"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    mkdocs = shutil.which("mkdocs", path=Path(sys.executable).parent)  # as its user starts it: cwd is not on its path
+    command = [mkdocs, "build", "--strict", "--site-dir", str(folder)]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
