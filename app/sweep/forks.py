@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 READY = "app.sweep.ready"
-"""The module that imports what runs need."""
+"""The module that imports what runs need; its function ``renew``, if it has one, is called in each of them."""
 ROOT = Path(__file__).resolve().parents[2]
 POLL_S = 0.05
 
@@ -63,14 +63,19 @@ class Forks:
             self.close()
             raise
 
-    def start(self, line: Sequence[str], log: Path) -> Forked:
+    def start(
+        self, line: Sequence[str], log: Path, environment: Mapping[str, str] | None = None, folder: str = ""
+    ) -> Forked:
         """Run Python with the rest of a command line, ``[python, script or -m module, arguments …]``.
 
         Args:
             line: the command.
             log: gets the output at its end.
+            environment: of this run instead of that of all; what was imported already has read that of all.
+            folder: where it runs; "" for that of the forking process.
         """
-        return Forked(self.ask("start", list(line[1:]), str(log)), self)
+        own = environment and dict(environment)
+        return Forked(self.ask("start", list(line[1:]), str(Path(log).absolute()), own, folder), self)
 
     def ask(self, *request: Any) -> Any:
         """An answer; one that an interrupted request did not wait for is passed over."""
@@ -130,13 +135,14 @@ class Forked:
 
     def terminate(self) -> None:
         """Send SIGTERM, if it still runs."""
-        self._send(signal.SIGTERM)
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Send SIGKILL, if it still runs."""
-        self._send(signal.SIGKILL)
+        self.send_signal(signal.SIGKILL)
 
-    def _send(self, signum: int) -> None:
+    def send_signal(self, signum: int) -> None:
+        """Send a signal, if it still runs."""
         if self.poll() is None:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signum)
@@ -162,7 +168,7 @@ def serve(module: str) -> None:
         sys.path[0] = str(ROOT) if (ROOT / "train.py").is_file() else os.getcwd()
     out = os.dup(1)
     os.dup2(2, 1)  # whatever an import prints is no answer
-    import_module(module)
+    renew = getattr(import_module(module), "renew", None)
     gc.freeze()  # what is here will stay: no collection in a run looks at it, and copies the memory that it shares
     atexit.register(gc.unfreeze)  # extension modules complain of what is left at the end
     runs: set[int] = set()
@@ -173,6 +179,8 @@ def serve(module: str) -> None:
             value = os.fork()
             if value == 0:
                 os.close(out)
+                if renew:
+                    renew()
                 _run(*given)
                 return
             runs.add(value)
@@ -190,8 +198,12 @@ def serve(module: str) -> None:
             return
 
 
-def _run(line: Sequence[str], log: str) -> None:
+def _run(line: Sequence[str], log: str, environment: Mapping[str, str] | None, folder: str) -> None:
     os.setsid()
+    os.chdir(folder or ".")
+    if environment is not None:
+        os.environ.clear()
+        os.environ.update(environment)
     for handle, path, how in ((0, os.devnull, os.O_RDONLY), (1, log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)):
         opened = os.open(path, how, 0o666)
         os.dup2(opened, handle)

@@ -129,12 +129,14 @@ def test_what_cannot_be_imported_is_said_and_runs_start_without_it(monkeypatch, 
 
 
 WATCHED = """
-import os, pathlib, torch
+import glob, os, pathlib, tempfile, torch
 calls = []
 for name in ("_lazy_init", "device_count", "is_available"):
     setattr(torch.cuda, name, lambda *given, name=name, then=getattr(torch.cuda, name): (calls.append(name), then())[1])
-import app.sweep.ready
-pathlib.Path("touched").write_text(f"{len(os.listdir('/proc/self/task'))} threads, CUDA: {calls}")
+from app.sweep.ready import renew
+files = glob.glob("tmp*", root_dir=tempfile.gettempdir())
+touched = f"{len(os.listdir('/proc/self/task'))} threads, CUDA: {calls}, files: {files}"
+pathlib.Path("touched").write_text(touched)
 """
 SHORT = ["task=digits", "network=[64,fc10]", "time_steps=30", "trainer.max_epochs=1", "trainer.limit_train_batches=3"]
 SHORT += ["trainer.limit_val_batches=1", "trainer.limit_test_batches=1", "trainer.enable_progress_bar=false"]
@@ -144,13 +146,16 @@ SHORT += ["trainer.limit_val_batches=1", "trainer.limit_test_batches=1", "traine
 def test_forked_training_has_the_numbers_of_any_other_and_nothing_has_run_before_the_fork(tmp_path, monkeypatch):
     Path("watched.py").write_text(WATCHED)
     monkeypatch.setattr(forks, "READY", "watched")
-    settings = [*SHORT, "probes.raster=false", "tracking.mode=disabled"]
-    one = forks.Forks(os.environ | {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(tmp_path)})
+    settings, temporary = [*SHORT, "probes.raster=false", "tracking.mode=disabled"], tmp_path / "temporary"
+    temporary.mkdir()
+    one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    one = forks.Forks(os.environ | one_thread | {"PYTHONPATH": str(tmp_path), "TMPDIR": str(temporary)})
     try:
-        assert Path("touched").read_text() == "1 threads, CUDA: []"
+        assert Path("touched").read_text() == "1 threads, CUDA: [], files: []"
         for seed in (3, 4):
             line = [sys.executable, str(forks.ROOT / "train.py"), *settings, f"seed={seed}", f"out=forked{seed}"]
             assert one.start(line, Path("log")).wait(120) == 0, Path("log").read_text()
+        assert not list(temporary.glob("tmp*"))
     finally:
         one.close()
     threads = torch.get_num_threads()
@@ -163,3 +168,20 @@ def test_forked_training_has_the_numbers_of_any_other_and_nothing_has_run_before
     assert all(torch.equal(there[name], here[name]) for name in here)
     assert Path("forked4/metrics.csv").read_text() == Path("here/metrics.csv").read_text()
     assert Path("forked3/metrics.csv").read_text() != Path("here/metrics.csv").read_text()
+
+
+@pytest.mark.slow
+def test_every_forked_run_is_tracked_to_its_end(tmp_path, monkeypatch):
+    """W&B's folder of tables and pictures, made on import, once went with the first run that ended."""
+    monkeypatch.setattr(forks, "READY", "app.sweep.ready")
+    one = forks.Forks(os.environ)
+    try:
+        for seed in (3, 4):
+            line = [sys.executable, str(forks.ROOT / "train.py"), *SHORT, f"seed={seed}", f"out=o{seed}"]
+            assert one.start(line, Path(f"log{seed}")).wait(120) == 0, Path(f"log{seed}").read_text()
+            assert "W&B failed" not in Path(f"log{seed}").read_text()
+            (session,) = Path(f"o{seed}/wandb").glob("offline-run-*")
+            assert list(session.rglob("*.html"))
+            assert list(session.rglob("*.png"))
+    finally:
+        one.close()
