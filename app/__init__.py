@@ -3,10 +3,11 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import environment
+from . import environment, leaving
 
 __version__ = "0.1.0"
 
+leaving.prepare()  # first, hence called last
 environment.prepare()
 
 if TYPE_CHECKING:

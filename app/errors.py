@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import NoReturn
 
-from . import output
+from . import leaving, output
 
 
 class UserError(ValueError):
@@ -45,6 +45,8 @@ def run_command(main: Callable[[list[str]], int | None]) -> NoReturn:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
+    if sys._getframe(1).f_globals["__name__"] == "__main__":
+        leaving.ends_with(code)
     raise SystemExit(code)
 
 

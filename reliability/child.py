@@ -14,6 +14,8 @@ from app.errors import RunStopped
 from app.files import PARTIAL
 from app.resume.checkpoint import LAST
 from app.run_files import CHECKPOINTS, METRICS
+from app.sweep.forks import Forked
+from reliability.starts import forked
 
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"
 
@@ -27,19 +29,26 @@ class Child:
         arguments: of ``train.py``.
         environment: variables that are added to this process's.
         before: a command that starts it, such as one that takes its disk away first.
+        is_forked: it is forked from a process that has imported what it needs; one with a command ``before`` never is.
     """
 
     out: Path
     arguments: list[str]
     environment: dict[str, str] = field(default_factory=dict)
     before: tuple[str, ...] = ()
-    process: subprocess.Popen[bytes] = field(init=False)
+    is_forked: bool = True
+    process: subprocess.Popen[bytes] | Forked = field(init=False)
 
     def __post_init__(self) -> None:
         env = os.environ | self.environment
+        command = [sys.executable, str(TRAIN), *self.arguments, f"out={self.out}"]
+        if self.is_forked and not self.before:
+            self.process = forked(command, self.log, env)
+            return
         with self.log.open("ab") as log:
-            command = [*self.before, sys.executable, str(TRAIN), *self.arguments, f"out={self.out}"]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, env=env)
+            self.process = subprocess.Popen(
+                [*self.before, *command], stdout=log, stderr=log, start_new_session=True, env=env
+            )
 
     @property
     def log(self) -> Path:

@@ -4,29 +4,48 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
+from app.sweep.forks import Forked
+from reliability.starts import forked
 from reliability.usage import PROC, children_of
 
 IDLE_S = 60.0
 """A process that has used no processor time for so long is stuck."""
 
 
-def group(*argv: str, **options: object) -> subprocess.Popen[str]:
-    """A process with a group of its own, which :func:`outputs_of` ends; its output is text in one stream."""
-    return subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, **options
-    )
+@dataclass(frozen=True)
+class Started:
+    """A process with a group of its own, which :func:`outputs_of` ends.
+
+    Args:
+        line: its command.
+        process: the process.
+        log: what it prints.
+    """
+
+    line: tuple[str, ...]
+    process: Forked
+    log: Path
 
 
-def outputs_of(children: Sequence[subprocess.Popen[str]], idle_s: float = IDLE_S) -> list[str]:
+def group(*line: str, env: Mapping[str, str] | None = None) -> Started:
+    """Start Python, ``python, script or -m module, arguments …``; its output is text in one stream."""
+    handle, name = tempfile.mkstemp(".log")
+    os.close(handle)
+    return Started(line, forked(line, Path(name), os.environ if env is None else env), Path(name))
+
+
+def outputs_of(children: Sequence[Started], idle_s: float = IDLE_S) -> list[str]:
     """What processes print until all have ended; whatever happens, none of them nor of their own is left.
 
     Args:
-        children: made by :func:`group`; they print less than a pipe holds.
+        children: made by :func:`group`.
         idle_s: they are stuck when none of them has done anything for so long.
 
     Raises:
@@ -34,18 +53,22 @@ def outputs_of(children: Sequence[subprocess.Popen[str]], idle_s: float = IDLE_S
     """
     used, since_s = 0.0, time.monotonic()
     try:
-        while any(child.poll() is None for child in children):
+        while any(child.process.poll() is None for child in children):
             time.sleep(0.1)
-            now = sum(_processor_s(pid) for child in children for pid in (child.pid, *children_of(child.pid)))
+            pids = [child.process.pid for child in children]
+            now = sum(_processor_s(one) for pid in pids for one in (pid, *children_of(pid)))
             if now != used:
                 used, since_s = now, time.monotonic()
             if time.monotonic() - since_s > idle_s:
-                raise TimeoutError(f"nothing has happened for {idle_s:.0f} s in {[child.args for child in children]}")
+                raise TimeoutError(f"nothing has happened for {idle_s:.0f} s in {[child.line for child in children]}")
     finally:
         for child in children:
             with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-    return [child.communicate()[0] for child in children]
+                os.killpg(child.process.pid, signal.SIGKILL)
+        printed = [child.log.read_text(errors="replace") for child in children]
+        for child in children:
+            child.log.unlink()
+    return printed
 
 
 def _processor_s(pid: int) -> float:

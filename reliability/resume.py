@@ -32,7 +32,7 @@ SETTINGS = {
 }
 ALWAYS = ["trainer.enable_progress_bar=false", "tracking.mode=disabled", "trainer.log_every_n_steps=10"]
 STUCK_S = 1800.0
-START_S = 5.0
+START_S = 2.0
 """About how long a child starts."""
 WAIT_S = 0.05
 """A few steps; how long the test waits between two looks at a child, and at most before it kills."""

@@ -140,7 +140,7 @@ class Soaked:
             self._stop()
         if self.child is None:
             resuming = (self.out / CONFIG).exists()
-            self.child = Child(self.out, ["ckpt=last"] if resuming else self.settings, ONE_CORE)
+            self.child = Child(self.out, ["ckpt=last"] if resuming else self.settings, ONE_CORE, is_forked=False)
             self.life, self.born_s = self.life + 1, time_s
         if self.child.process.poll() is not None:
             raise RunStopped(f"{self.name}: exit code {self.child.process.returncode}: {self.child.printed()[-1000:]}")

@@ -9,7 +9,7 @@ from tests.support import ROOT
 
 APP = ROOT / "app"
 LAYERS = [
-    {"app.environment"},
+    {"app.environment", "app.leaving"},
     {"app", "app.output"},
     {"app.errors"},
     {"app.arguments", "app.best", "app.markdown"},

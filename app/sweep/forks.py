@@ -10,7 +10,6 @@ argument names and answers requests, one line of JSON each, until nobody can ask
 
 from __future__ import annotations
 
-import atexit
 import gc
 import json
 import os
@@ -166,11 +165,12 @@ def serve(module: str) -> None:
     """Answer until nobody can ask any more; in a forked process, run what it was forked for."""
     if not getattr(sys.flags, "safe_path", False):  # where ``python train.py``, and ``python -m app.train``, would look
         sys.path[0] = str(ROOT) if (ROOT / "train.py").is_file() else os.getcwd()
+    ends_with = import_module("app.leaving").ends_with  # a script has no relative imports
+    ends_with(1)  # until it is over
     out = os.dup(1)
     os.dup2(2, 1)  # whatever an import prints is no answer
     renew = getattr(import_module(module), "renew", None)
     gc.freeze()  # what is here will stay: no collection in a run looks at it, and copies the memory that it shares
-    atexit.register(gc.unfreeze)  # extension modules complain of what is left at the end
     runs: set[int] = set()
     while request := sys.stdin.readline():
         number, what, *given = json.loads(request)
@@ -181,7 +181,12 @@ def serve(module: str) -> None:
                 os.close(out)
                 if renew:
                     renew()
-                _run(*given)
+                try:
+                    _run(*given)
+                    ends_with(0)
+                except SystemExit as ended:
+                    ends_with(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+                    raise
                 return
             runs.add(value)
         elif what == "poll":
@@ -195,7 +200,8 @@ def serve(module: str) -> None:
         try:
             os.write(out, json.dumps([number, value]).encode() + b"\n")
         except BrokenPipeError:
-            return
+            break
+    ends_with(0)
 
 
 def _run(line: Sequence[str], log: str, environment: Mapping[str, str] | None, folder: str) -> None:

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,9 +27,11 @@ from app.training.module import SpikingModule
 from app.training.trained import load_trained
 from reliability import __main__ as selftest
 from reliability.dying_processes import DDP
+from reliability.patience import group, outputs_of
 from tests.support import ROOT
 from tests.support.run_tools import FAST, checkpoint, resume, rows, run, state_of
 
+TRAIN = str(ROOT / "train.py")
 KILLED_RUN = str(ROOT / "tests/support/killed_run.py")
 
 
@@ -89,12 +90,21 @@ IMPROVING = ["checkpoint_every_s=1000", "init_bias_center=1", "optim.lr=0.01"]
 """Checkpoints at the ends of epochs only, each the best so far."""
 
 
+def ended(code: int, *line: str) -> None:
+    """Run a script in a process of its own."""
+    child = group(sys.executable, *line)
+    (printed,) = outputs_of([child])
+    assert child.process.returncode == code, printed
+
+
+def fast(*argv: str) -> list[str]:
+    given = {argument.split("=")[0] for argument in argv}
+    return [*(a for a in FAST if a.split("=")[0] not in given), *argv]
+
+
 def killed(place: str, *argv: str) -> None:
     """Train until SIGKILL."""
-    given = {argument.split("=")[0] for argument in argv}
-    command = [sys.executable, KILLED_RUN, place, *(a for a in FAST if a.split("=")[0] not in given), *argv]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    ended(-signal.SIGKILL, KILLED_RUN, place, *fast(*argv))
 
 
 OPTIONS = {
@@ -187,14 +197,11 @@ def test_killed_while_an_epoch_is_saved(window):
 @pytest.mark.slow
 def test_killed_while_an_epoch_of_two_processes_is_saved(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    train_py = [sys.executable, str(ROOT / "train.py")]
-    given = {argument.split("=")[0] for argument in IMPROVING}
-    settings = [*(a for a in FAST if a.split("=")[0] not in given), *IMPROVING, *DDP]
-    subprocess.run([*train_py, *settings, "out=whole"], check=True, capture_output=True)
+    ended(0, TRAIN, *fast(*IMPROVING), *DDP, "out=whole")
     for window, epoch in (("after best.ckpt", 1), ("between metrics.csv and last.ckpt", 2)):
         module, path, when, word = SAVING[window]
         killed(f"{module}:{path}:{epoch}:{when}:{word}", "out=part", *IMPROVING, *DDP)
-        subprocess.run([*train_py, "ckpt=last", "out=part"], check=True, capture_output=True)
+        ended(0, TRAIN, "ckpt=last", "out=part")
         assert state_of("part") == state_of("whole"), (window, epoch)
         shutil.rmtree("part")
 
@@ -465,16 +472,13 @@ def test_a_finished_run_is_tested_again_and_stays_the_same():
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_the_exit_code_of_a_signal(signum, code):
     out = Path("o")
-    endless = [a for a in FAST if not a.startswith("trainer.max_epochs")] + ["trainer.max_epochs=10000"]
-    child = subprocess.Popen(
-        [sys.executable, str(ROOT / "train.py"), *endless, "out=o"], stderr=subprocess.PIPE, text=True
-    )
+    child = group(sys.executable, TRAIN, *fast("trainer.max_epochs=10000", "out=o"))
     while not (out / "checkpoints/last.ckpt").exists():
         time.sleep(0.05)
-        assert child.poll() is None
-    child.send_signal(signum)
-    _, printed = child.communicate(timeout=20)
-    assert child.returncode == code
+        assert child.process.poll() is None
+    child.process.send_signal(signum)
+    (printed,) = outputs_of([child])
+    assert child.process.returncode == code
     assert "go on with: python train.py ckpt=last out=o" in printed
     assert "Traceback" not in printed
 

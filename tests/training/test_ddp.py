@@ -20,6 +20,7 @@ from tests.support.run_tools import FAST, checkpoint, rows, run
 
 pytestmark = pytest.mark.slow
 TRAIN = str(ROOT / "train.py")
+IMPATIENT = str(ROOT / "tests/support/impatient_run.py")
 
 
 @pytest.fixture(autouse=True)
@@ -33,11 +34,21 @@ def arguments(*argv: str) -> list[str]:
     return [*(a for a in FAST if a.split("=")[0] not in given), *argv]
 
 
-def train(*argv: str, before: tuple[str, ...] = ()) -> None:
-    child = group(sys.executable, *before, TRAIN, *argv)
+def train(*argv: str) -> str:
+    child = group(sys.executable, TRAIN, *argv)
     (printed,) = outputs_of([child])
-    assert child.returncode == 0, printed
+    assert child.process.returncode == 0, printed
     assert printed.count("Reading the test split") <= 1
+    return printed
+
+
+def train_two(*argv: str) -> None:
+    """The same on two processes that start at once, each told its rank as by a launcher (not by Lightning's own)."""
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "NODE_RANK": "0"}
+    ranks = [os.environ | meeting | {"LOCAL_RANK": rank, "RANK": rank} for rank in "01"]
+    children = [group(sys.executable, TRAIN, *argv, *DDP, env=environment) for environment in ranks]
+    printed = outputs_of(children)
+    assert [child.process.returncode for child in children] == [0, 0], printed
 
 
 def gradient(out: str) -> torch.Tensor:
@@ -58,7 +69,7 @@ def test_gradients_equal_those_of_the_doubled_batch(loss):
     step = ["optim.name=sgd", "optim.lr=1", "optim.grad_clip=null", "trainer.limit_val_batches=0"]
     step += ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "init_bias_center=1", f"loss={loss}"]
     run(*step, "out=one", "data.batch_size=32")
-    train(*arguments(*step, "out=two", "data.batch_size=16", *DDP))
+    train_two(*arguments(*step, "out=two", "data.batch_size=16"))
     one, two = gradient("one"), gradient("two")
     assert one.norm() > 0
     assert (one - two).norm() <= 1e-6 * one.norm()
@@ -74,14 +85,14 @@ def test_every_engine_on_two_processes(engine, monkeypatch):
     small += ["trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
     small += [f"engine={engine}", "data.eval_batch_size=8"]
     run(*small, "trainer.max_epochs=1", "data.batch_size=8", "out=one")
-    train(*arguments(*small, "trainer.max_epochs=1", "data.batch_size=4", "out=two", *DDP))
+    train_two(*arguments(*small, "trainer.max_epochs=1", "data.batch_size=4", "out=two"))
     one, two = gradient("one"), gradient("two")
     assert one.norm() > 0
     assert (one - two).norm() <= 1e-6 * one.norm()
     if engine == "triton":
         return  # going on is the same work for any engine
-    train("ckpt=last", "out=two", "trainer.max_epochs=2")
-    train(*arguments(*small, "trainer.max_epochs=2", "data.batch_size=4", "out=whole", *DDP))
+    train_two("ckpt=last", "out=two", "trainer.max_epochs=2")
+    train_two(*arguments(*small, "trainer.max_epochs=2", "data.batch_size=4", "out=whole"))
     assert rows("two")[-1] == rows("whole")[-1]
     for name, value in checkpoint("whole")["state_dict"].items():
         assert torch.equal(checkpoint("two")["state_dict"][name], value), name
@@ -90,14 +101,14 @@ def test_every_engine_on_two_processes(engine, monkeypatch):
 def test_validation_metrics_are_the_same_and_there_is_one_run():
     still = ["optim.lr=1e-12", "trainer.max_epochs=1", "tracking.mode=offline", "trainer.limit_train_batches=1"]
     run(*still, "out=one", "data.batch_size=32")
-    train(*arguments(*still, "out=two", "data.batch_size=16", *DDP))
+    printed = train(*arguments(*still, "out=two", "data.batch_size=16", *DDP))
     one, two = rows("one"), rows("two")
     assert len(one) == len(two) == 2
     for row, other in zip(one, two, strict=True):
         for name, value in row.items():
             if name.startswith(("val/", "test/")) and value:
                 assert other[name] == value, name
-    assert len(list(Path("two/wandb").glob("offline-run-*"))) == 1
+    assert len(list(Path("two/wandb").glob("offline-run-*"))) == 1, printed
     names = {
         str(path.relative_to("two")) for path in Path("two").rglob("*") if path.is_file() and "wandb" not in str(path)
     }
@@ -145,10 +156,10 @@ def check_two_nodes(commands: list[list[str]], environments: list[dict[str, str]
     """Start a process on each of two "nodes" of this machine; together they are one run on two processes."""
     children = [group(*c, env=os.environ | e) for c, e in zip(commands, environments, strict=True)]
     printed = outputs_of(children)
-    assert [child.returncode for child in children] == [0, 0], printed
+    assert [child.process.returncode for child in children] == [0, 0], printed
     assert "accuracy by first spike" in printed[0]
     assert "accuracy by first spike" not in printed[1]
-    train(*arguments("out=two", *DDP))
+    train_two(*arguments("out=two"))
     assert rows("nodes") == rows("two")
 
 
@@ -170,21 +181,10 @@ def test_the_launch_line_of_slurm_with_two_nodes_of_one_process():
 
 # --- processes that do not find one another ---------------------------------------------------------------------------
 
-IMPATIENT = f"""
-import sys
-sys.path.insert(0, {str(ROOT)!r})
-from app.training import processes
-processes.MEETING_S, processes.WORD_S = float(sys.argv.pop(1)), 0.0
-sys.argv[0] = {TRAIN!r}
-import train
-from app.errors import run_command
-run_command(train.main)
-"""
-
 
 def alone(limit_s: float, *argv: str, **variables: str):
     """A process of a run whose others never come."""
-    command = [sys.executable, "-c", IMPATIENT, str(limit_s), *arguments("out=o", *argv)]
+    command = [sys.executable, IMPATIENT, str(limit_s), *arguments("out=o", *argv)]
     return group(*command, env=os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())} | variables)
 
 
@@ -193,7 +193,7 @@ def test_a_process_whose_partner_never_comes_ends_with_a_sentence(launcher, rank
     devices = NODES if launcher == "NODE_RANK" else DDP
     child = alone(2, *devices, **{launcher: str(rank), "WORLD_SIZE": "2", "RANK": str(rank)})
     (printed,) = outputs_of([child])
-    assert child.returncode == 1, printed
+    assert child.process.returncode == 1, printed
     assert f"process {rank} of 2 has waited 2 s at 127.0.0.1:" in printed
     assert "Traceback" not in printed
     assert not Path("o").exists()
@@ -201,23 +201,25 @@ def test_a_process_whose_partner_never_comes_ends_with_a_sentence(launcher, rank
 
 def test_waiting_for_a_partner_gives_way_to_a_signal():
     child = alone(1000, *DDP, LOCAL_RANK="1", WORLD_SIZE="2")
-    assert "waiting for the others" in next(line for line in child.stdout if "process 1 of 2" in line)
-    child.send_signal(signal.SIGTERM)
+    while "process 1 of 2" not in (said := child.log.read_text()):
+        assert child.process.poll() is None, said
+    assert "waiting for the others" in said
+    child.process.send_signal(signal.SIGTERM)
     (printed,) = outputs_of([child])
-    assert child.returncode == 143, printed
+    assert child.process.returncode == 143, printed
 
 
 def test_an_unknown_address_and_a_port_in_use_are_refused_at_once():
     child = alone(1000, *NODES, NODE_RANK="1", MASTER_ADDR="nowhere.invalid")
     (printed,) = outputs_of([child])
-    assert (child.returncode, "MASTER_ADDR=nowhere.invalid is no machine" in printed) == (2, True), printed
+    assert (child.process.returncode, "MASTER_ADDR=nowhere.invalid is no machine" in printed) == (2, True), printed
     with socket.socket() as other:
         other.bind(("", 0))
         other.listen()
         port = str(other.getsockname()[1])
         child = alone(1000, *DDP, MASTER_PORT=port)
         (printed,) = outputs_of([child])
-    assert (child.returncode, f"MASTER_PORT={port} is in use" in printed) == (2, True), printed
+    assert (child.process.returncode, f"MASTER_PORT={port} is in use" in printed) == (2, True), printed
     assert not Path("o").exists()
 
 
@@ -242,7 +244,7 @@ def test_an_error_of_one_process_keeps_its_own_words(rank):
     Path("broken.py").write_text(BROKEN)
     child = group(sys.executable, "broken.py", *arguments("out=o", *DDP), env=os.environ | {"BROKEN": str(rank)})
     (printed,) = outputs_of([child])
-    assert child.returncode not in (0, None)
+    assert child.process.returncode not in (0, None)
     assert f"process {rank} failed in step 2 (RuntimeError: inconsistent tensor size" in printed
     assert "Traceback" not in printed
     assert "in broken\n    torch.zeros(2) @" in Path(f"o/error-process{rank}.txt").read_text()
