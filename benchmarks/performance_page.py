@@ -63,8 +63,9 @@ of the forward pass alone, without gradients, as validation and `evaluate` run i
 (`step_mode="s"`): with `"m"` the backward pass of its `SynapseFilter` takes a time that grows with T² (784-800-10, one
 thread: 694 ms at T = 300, 2985 at 600; step by step 440 and 662). event_driven and layerwise (the plain PyTorch engine)
 run with the application's `OMP_WAIT_POLICY=PASSIVE`, the others with OpenMP's own default (threads that spin), which is
-faster for them on an idle machine. Convolutional networks, of which the plain engines take up to half a minute a step,
-are measured under ANTLR alone, in three rounds; the others in five. {note}
+faster for them on an idle machine. All three rules are measured on MNIST at T = 300, one or two of them elsewhere.
+Convolutional networks, of which the plain engines take up to half a minute a step, have three rounds, the others five.
+{note}
 
 ![Milliseconds per training step]({figure})
 
@@ -178,22 +179,19 @@ def _draw(rows: list[Row]) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    rules = list(dict.fromkeys(row.rule for row in rows))
-    workloads = list(dict.fromkeys(row.workload for row in rows))
+    places = {place: k for k, place in enumerate(dict.fromkeys((row.workload, row.rule) for row in rows))}
     engines = list(dict.fromkeys(row.engine for row in rows))
-    figure, axes = plt.subplots(1, len(rules), figsize=(4.2 * len(rules), 3.6), sharey=True, squeeze=False)
+    figure, axis = plt.subplots(figsize=(11, 4.2))
     width = 0.8 / len(engines)
-    for axis, rule in zip(axes[0], rules, strict=True):
-        for k, engine in enumerate(engines):
-            found = [r for r in rows if (r.rule, r.engine) == (rule, engine)]
-            places = [workloads.index(r.workload) + (k - (len(engines) - 1) / 2) * width for r in found]
-            axis.bar(places, [r.ms_median for r in found], width, label=engine, color=f"C{k}")
-        axis.set_yscale("log")
-        axis.set_title(rule)
-        axis.set_xticks(range(len(workloads)), workloads, rotation=30, ha="right")
-        axis.grid(axis="y", alpha=0.3)
-    axes[0, 0].set_ylabel("training step, ms")
-    axes[0, 0].legend(fontsize=8)
+    for k, engine in enumerate(engines):
+        found = [row for row in rows if row.engine == engine]
+        lefts = [places[row.workload, row.rule] + (k - (len(engines) - 1) / 2) * width for row in found]
+        axis.bar(lefts, [row.ms_median for row in found], width, label=engine, color=f"C{k}")
+    axis.set_yscale("log")
+    axis.set_xticks(range(len(places)), [f"{workload}\n{rule}" for workload, rule in places], fontsize=7)
+    axis.grid(axis="y", alpha=0.3)
+    axis.set_ylabel("training step, ms")
+    axis.legend(fontsize=8, loc="upper left")
     figure.tight_layout()
     figure.savefig(DOCS / FIGURE, dpi=110)
     plt.close(figure)

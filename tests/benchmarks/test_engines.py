@@ -21,6 +21,8 @@ def test_what_is_clocked_is_what_the_application_calls():
 
 def test_the_quick_rows_are_rows():
     assert all(name in engines.WORKLOADS and rule in engines.RULES for name, rule in training_step.QUICK.items())
+    assert set(training_step.FULL) == set(engines.WORKLOADS)
+    assert all(rule in engines.RULES for rules in training_step.FULL.values() for rule in rules)
 
 
 def test_engines_take_turns_over_the_grid():
