@@ -26,12 +26,11 @@ from app.training import summary
 from app.training.module import SpikingModule
 from app.training.trained import load_trained
 from reliability import __main__ as selftest
-from reliability.dying_processes import DDP
 from reliability.patience import group, outputs_of
 from tests.support import ROOT
 from tests.support.run_tools import FAST, checkpoint, resume, rows, run, state_of
+from tests.support.two_ranks import TRAIN, two_ranks
 
-TRAIN = str(ROOT / "train.py")
 KILLED_RUN = str(ROOT / "tests/support/killed_run.py")
 
 
@@ -90,13 +89,6 @@ IMPROVING = ["checkpoint_every_s=1000", "init_bias_center=1", "optim.lr=0.01"]
 """Checkpoints at the ends of epochs only, each the best so far."""
 
 
-def ended(code: int, *line: str) -> None:
-    """Run a script in a process of its own."""
-    child = group(sys.executable, *line)
-    (printed,) = outputs_of([child])
-    assert child.process.returncode == code, printed
-
-
 def fast(*argv: str) -> list[str]:
     given = {argument.split("=")[0] for argument in argv}
     return [*(a for a in FAST if a.split("=")[0] not in given), *argv]
@@ -104,7 +96,9 @@ def fast(*argv: str) -> list[str]:
 
 def killed(place: str, *argv: str) -> None:
     """Train until SIGKILL."""
-    ended(-signal.SIGKILL, KILLED_RUN, place, *fast(*argv))
+    child = group(sys.executable, KILLED_RUN, place, *fast(*argv))
+    (printed,) = outputs_of([child])
+    assert child.process.returncode == -signal.SIGKILL, printed
 
 
 OPTIONS = {
@@ -197,11 +191,13 @@ def test_killed_while_an_epoch_is_saved(window):
 @pytest.mark.slow
 def test_killed_while_an_epoch_of_two_processes_is_saved(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    ended(0, TRAIN, *fast(*IMPROVING), *DDP, "out=whole")
+    assert two_ranks(*fast(*IMPROVING), "out=whole")[0] == [0, 0]
     for window, epoch in (("after best.ckpt", 1), ("between metrics.csv and last.ckpt", 2)):
         module, path, when, word = SAVING[window]
-        killed(f"{module}:{path}:{epoch}:{when}:{word}", "out=part", *IMPROVING, *DDP)
-        ended(0, TRAIN, "ckpt=last", "out=part")
+        first = (KILLED_RUN, f"{module}:{path}:{epoch}:{when}:{word}")
+        codes, printed = two_ranks(*fast("out=part", *IMPROVING), first=first)
+        assert codes[0] == -signal.SIGKILL, printed
+        assert two_ranks("ckpt=last", "out=part")[0] == [0, 0]
         assert state_of("part") == state_of("whole"), (window, epoch)
         shutil.rmtree("part")
 

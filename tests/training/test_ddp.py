@@ -17,9 +17,9 @@ from reliability.dying_processes import DDP, DEATH_S, has_gone, one_of_two_dies,
 from reliability.patience import group, outputs_of
 from tests.support import ROOT
 from tests.support.run_tools import FAST, checkpoint, rows, run
+from tests.support.two_ranks import TRAIN, free_port, two_ranks
 
 pytestmark = pytest.mark.slow
-TRAIN = str(ROOT / "train.py")
 IMPATIENT = str(ROOT / "tests/support/impatient_run.py")
 
 
@@ -43,12 +43,8 @@ def train(*argv: str) -> str:
 
 
 def train_two(*argv: str) -> None:
-    """The same on two processes that start at once, each told its rank as by a launcher (not by Lightning's own)."""
-    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "NODE_RANK": "0"}
-    ranks = [os.environ | meeting | {"LOCAL_RANK": rank, "RANK": rank} for rank in "01"]
-    children = [group(sys.executable, TRAIN, *argv, *DDP, env=environment) for environment in ranks]
-    printed = outputs_of(children)
-    assert [child.process.returncode for child in children] == [0, 0], printed
+    codes, printed = two_ranks(*argv)
+    assert codes == [0, 0], printed
 
 
 def gradient(out: str) -> torch.Tensor:
@@ -141,12 +137,6 @@ def test_sigterm_to_the_first_process_saves_and_stops_both(tmp_path):
 def test_killed_and_resumed_on_two_processes(capsys):
     assert selftest.main(["resume", "--kills", "1", "--devices", "2", "trainer.max_epochs=6"]) == 0
     assert "1 kill: nothing was lost" in capsys.readouterr().out
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 NODES = ("trainer.accelerator=cpu", "trainer.strategy=ddp", "trainer.devices=1", "trainer.num_nodes=2")
