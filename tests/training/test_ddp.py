@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,7 @@ def test_waiting_for_a_partner_gives_way_to_a_signal():
     child = alone(1000, *DDP, LOCAL_RANK="1", WORLD_SIZE="2")
     while "process 1 of 2" not in (said := child.log.read_text()):
         assert child.process.poll() is None, said
+        time.sleep(0.05)
     assert "waiting for the others" in said
     child.process.send_signal(signal.SIGTERM)
     (printed,) = outputs_of([child])
