@@ -25,9 +25,8 @@ def prepare() -> None:
 def _leave() -> None:
     if _code is None:  # somebody else's process: a notebook, a test
         return
-    for kind in (io.TextIOWrapper, io.BufferedWriter):  # files that nobody has closed, text before the bytes below it
-        for one in gc.get_objects():
-            if type(one) is kind and not one.closed:
-                with suppress(OSError, ValueError):
-                    one.flush()
+    files = [one for one in gc.get_objects() if type(one) in (io.TextIOWrapper, io.BufferedWriter)]
+    for one in sorted(files, key=lambda one: type(one) is io.BufferedWriter):  # text before the bytes below it
+        with suppress(OSError, ValueError):  # ValueError: it is closed, as all are that were looked after
+            one.flush()
     os._exit(_code)

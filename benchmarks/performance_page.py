@@ -181,17 +181,16 @@ def _draw(rows: list[Row]) -> None:
 
     places = {place: k for k, place in enumerate(dict.fromkeys((row.workload, row.rule) for row in rows))}
     engines = list(dict.fromkeys(row.engine for row in rows))
-    figure, axis = plt.subplots(figsize=(11, 4.2))
+    figure, axis = plt.subplots(figsize=(11, 4.2), layout="constrained")
     width = 0.8 / len(engines)
     for k, engine in enumerate(engines):
         found = [row for row in rows if row.engine == engine]
         lefts = [places[row.workload, row.rule] + (k - (len(engines) - 1) / 2) * width for row in found]
         axis.bar(lefts, [row.ms_median for row in found], width, label=engine, color=f"C{k}")
     axis.set_yscale("log")
-    axis.set_xticks(range(len(places)), [f"{workload}\n{rule}" for workload, rule in places], fontsize=7)
+    axis.set_xticks(range(len(places)), ["\n".join((*name.split(), rule)) for name, rule in places], fontsize=7)
     axis.grid(axis="y", alpha=0.3)
     axis.set_ylabel("training step, ms")
-    axis.legend(fontsize=8, loc="upper left")
-    figure.tight_layout()
+    figure.legend(fontsize=8, loc="outside upper center", ncols=len(engines))
     figure.savefig(DOCS / FIGURE, dpi=110)
     plt.close(figure)

@@ -248,8 +248,9 @@ def main(argv: list[str]) -> int:
     print(machine(), note and f"\n{note}; see benchmarks/requirements.txt", flush=True)
     rows = []
     parts = {} if options.quick else {"epoch": epoch(options.root), "density": density()}
+    wanted = {name: (rule,) for name, rule in QUICK.items()} if options.quick else FULL
     for name, workload in WORKLOADS.items():
-        for rule in ((QUICK[name],) if name in QUICK else ()) if options.quick else FULL[name]:
+        for rule in wanted.get(name, ()):
             found = compare(name, rule, rounds=2 if options.quick else 3 if workload.convolves else 5)
             print("\n".join(map(show, found)), flush=True)
             rows += found

@@ -10,19 +10,28 @@ from pathlib import Path
 
 from app.sweep.forks import Forked, Forks
 
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+"""What Lightning looks at on import, to know whether it is the first process of a run."""
 READ_ON_IMPORT = ("HOME", "LANG", "LC_", "MKL_", "MPL", "NUMBA_", "OMP_", "PYTHON", "TRITON_", "XDG_")
-"""How variables begin that libraries read when they are imported: each value of them needs a forking process."""
+"""How variables begin that other libraries read when they are imported."""
+OURS = dict(os.environ)
 
 
 def forked(line: Sequence[str], log: Path, environment: Mapping[str, str]) -> Forked:
-    """Start Python, ``[python, script or -m module, arguments …]``, in this process's folder and a group of its own."""
-    early = {name: value for name, value in environment.items() if name.startswith(READ_ON_IMPORT)}
-    forks = _forks(frozenset({"PATH": os.environ.get("PATH", ""), **early}.items()))
-    return forks.start(line, log, environment, os.getcwd())
+    """Start Python, ``[python, script or -m module, arguments …]``, in this process's folder and a group of its own.
+
+    Each set of values of variables that are read on import has a forking process, which has this process's others.
+    """
+    early = frozenset((name, value) for name, value in environment.items() if _is_early(name))
+    return _forks(early).start(line, log, environment, os.getcwd())
+
+
+def _is_early(name: str) -> bool:
+    return name in RANKS or name.startswith(READ_ON_IMPORT)
 
 
 @cache
-def _forks(environment: frozenset[tuple[str, str]]) -> Forks:
-    forks = Forks(dict(environment))
+def _forks(early: frozenset[tuple[str, str]]) -> Forks:
+    forks = Forks({name: value for name, value in OURS.items() if not _is_early(name)} | dict(early))
     atexit.register(forks.close)
     return forks

@@ -179,10 +179,12 @@ def serve(module: str) -> None:
             value = os.fork()
             if value == 0:
                 os.close(out)
-                if renew:
-                    renew()
+                line, *where = given
                 try:
-                    _run(*given)
+                    _become(*where)
+                    if renew:
+                        renew()
+                    _run(line)
                     ends_with(0)
                 except SystemExit as ended:
                     ends_with(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
@@ -204,17 +206,21 @@ def serve(module: str) -> None:
     ends_with(0)
 
 
-def _run(line: Sequence[str], log: str, environment: Mapping[str, str] | None, folder: str) -> None:
+def _become(log: str, environment: Mapping[str, str] | None, folder: str) -> None:
+    """Be a process of one's own, as one that has just been started."""
     os.setsid()
-    os.chdir(folder or ".")
-    if environment is not None:
-        os.environ.clear()
-        os.environ.update(environment)
     for handle, path, how in ((0, os.devnull, os.O_RDONLY), (1, log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)):
         opened = os.open(path, how, 0o666)
         os.dup2(opened, handle)
         os.close(opened)
     os.dup2(1, 2)
+    os.chdir(folder or ".")
+    if environment is not None:
+        os.environ.clear()
+        os.environ.update(environment)
+
+
+def _run(line: Sequence[str]) -> None:
     if line[0] == "-m":
         sys.argv = list(line[1:])
         runpy.run_module(line[1], run_name="__main__", alter_sys=True)

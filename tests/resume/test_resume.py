@@ -28,7 +28,7 @@ from app.training.trained import load_trained
 from reliability import __main__ as selftest
 from reliability.patience import group, outputs_of
 from tests.support import ROOT
-from tests.support.run_tools import FAST, checkpoint, resume, rows, run, state_of
+from tests.support.run_tools import checkpoint, fast, resume, rows, run, state_of
 from tests.support.two_ranks import TRAIN, two_ranks
 
 KILLED_RUN = str(ROOT / "tests/support/killed_run.py")
@@ -87,11 +87,6 @@ SAVING = {
 """The windows of the end of an epoch: module, function, when, and a word among its arguments."""
 IMPROVING = ["checkpoint_every_s=1000", "init_bias_center=1", "optim.lr=0.01"]
 """Checkpoints at the ends of epochs only, each the best so far."""
-
-
-def fast(*argv: str) -> list[str]:
-    given = {argument.split("=")[0] for argument in argv}
-    return [*(a for a in FAST if a.split("=")[0] not in given), *argv]
 
 
 def killed(place: str, *argv: str) -> None:

@@ -24,10 +24,15 @@ FAST = [
 ]
 
 
-def run(*argv: str) -> None:
-    """A new run; later arguments win."""
+def fast(*argv: str) -> list[str]:
+    """The arguments of a short run; those given win."""
     given = {argument.split("=")[0] for argument in argv}
-    assert train.main([*(a for a in FAST if a.split("=")[0] not in given), *argv]) == 0
+    return [*(a for a in FAST if a.split("=")[0] not in given), *argv]
+
+
+def run(*argv: str) -> None:
+    """A new run."""
+    assert train.main(fast(*argv)) == 0
 
 
 def resume(out: str, *argv: str) -> None:

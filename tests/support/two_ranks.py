@@ -26,7 +26,7 @@ def two_ranks(*argv: str, first: Sequence[str] = (TRAIN,)) -> tuple[list[int | N
         first: what the first of them runs with these arguments instead of ``train.py``.
     """
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "NODE_RANK": "0"}
-    ranks = [os.environ | meeting | {"LOCAL_RANK": rank, "RANK": rank} for rank in "01"]
+    ranks = [os.environ | meeting | {"LOCAL_RANK": rank} for rank in "01"]
     scripts = (first, (TRAIN,))
     children = [
         group(sys.executable, *script, *argv, *DDP, env=environment)

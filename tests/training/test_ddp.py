@@ -17,7 +17,7 @@ from reliability.bench import STUCK_S, Bench
 from reliability.dying_processes import DDP, DEATH_S, has_gone, one_of_two_dies, second_process
 from reliability.patience import group, outputs_of
 from tests.support import ROOT
-from tests.support.run_tools import FAST, checkpoint, rows, run
+from tests.support.run_tools import checkpoint, fast, rows, run
 from tests.support.two_ranks import TRAIN, free_port, two_ranks
 
 pytestmark = pytest.mark.slow
@@ -28,11 +28,6 @@ IMPATIENT = str(ROOT / "tests/support/impatient_run.py")
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
-def arguments(*argv: str) -> list[str]:
-    given = {argument.split("=")[0] for argument in argv}
-    return [*(a for a in FAST if a.split("=")[0] not in given), *argv]
 
 
 def train(*argv: str) -> str:
@@ -66,7 +61,7 @@ def test_gradients_equal_those_of_the_doubled_batch(loss):
     step = ["optim.name=sgd", "optim.lr=1", "optim.grad_clip=null", "trainer.limit_val_batches=0"]
     step += ["trainer.max_epochs=1", "trainer.limit_train_batches=1", "init_bias_center=1", f"loss={loss}"]
     run(*step, "out=one", "data.batch_size=32")
-    train_two(*arguments(*step, "out=two", "data.batch_size=16"))
+    train_two(*fast(*step, "out=two", "data.batch_size=16"))
     one, two = gradient("one"), gradient("two")
     assert one.norm() > 0
     assert (one - two).norm() <= 1e-6 * one.norm()
@@ -82,14 +77,14 @@ def test_every_engine_on_two_processes(engine, monkeypatch):
     small += ["trainer.limit_train_batches=1", "trainer.limit_val_batches=1", "trainer.limit_test_batches=1"]
     small += [f"engine={engine}", "data.eval_batch_size=8"]
     run(*small, "trainer.max_epochs=1", "data.batch_size=8", "out=one")
-    train_two(*arguments(*small, "trainer.max_epochs=1", "data.batch_size=4", "out=two"))
+    train_two(*fast(*small, "trainer.max_epochs=1", "data.batch_size=4", "out=two"))
     one, two = gradient("one"), gradient("two")
     assert one.norm() > 0
     assert (one - two).norm() <= 1e-6 * one.norm()
     if engine == "triton":
         return  # going on is the same work for any engine
     train_two("ckpt=last", "out=two", "trainer.max_epochs=2")
-    train_two(*arguments(*small, "trainer.max_epochs=2", "data.batch_size=4", "out=whole"))
+    train_two(*fast(*small, "trainer.max_epochs=2", "data.batch_size=4", "out=whole"))
     assert rows("two")[-1] == rows("whole")[-1]
     for name, value in checkpoint("whole")["state_dict"].items():
         assert torch.equal(checkpoint("two")["state_dict"][name], value), name
@@ -98,7 +93,7 @@ def test_every_engine_on_two_processes(engine, monkeypatch):
 def test_validation_metrics_are_the_same_and_there_is_one_run():
     still = ["optim.lr=1e-12", "trainer.max_epochs=1", "tracking.mode=offline", "trainer.limit_train_batches=1"]
     run(*still, "out=one", "data.batch_size=32")
-    printed = train(*arguments(*still, "out=two", "data.batch_size=16", *DDP))
+    printed = train(*fast(*still, "out=two", "data.batch_size=16", *DDP))
     one, two = rows("one"), rows("two")
     assert len(one) == len(two) == 2
     for row, other in zip(one, two, strict=True):
@@ -150,14 +145,14 @@ def check_two_nodes(commands: list[list[str]], environments: list[dict[str, str]
     assert [child.process.returncode for child in children] == [0, 0], printed
     assert "accuracy by first spike" in printed[0]
     assert "accuracy by first spike" not in printed[1]
-    train_two(*arguments("out=two"))
+    train_two(*fast("out=two"))
     assert rows("nodes") == rows("two")
 
 
 def test_the_launch_line_of_torchrun_with_two_nodes_of_one_process():
     line = ["-m", "torch.distributed.run", "--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1"]
     line += [f"--master-port={free_port()}"]
-    nodes = arguments("out=nodes", *NODES)
+    nodes = fast("out=nodes", *NODES)
     commands = [[sys.executable, *line, f"--node-rank={rank}", TRAIN, *nodes] for rank in (0, 1)]
     check_two_nodes(commands, [{}, {}])
 
@@ -167,7 +162,7 @@ def test_the_launch_line_of_slurm_with_two_nodes_of_one_process():
     job = {"SLURM_JOB_ID": "1", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1"}
     job |= {"SLURM_NNODES": "2", "SLURM_NODELIST": "localhost", "SLURM_LOCALID": "0", "MASTER_PORT": str(free_port())}
     nodes = [{**job, "SLURM_PROCID": str(rank), "SLURM_NODEID": str(rank)} for rank in (0, 1)]
-    check_two_nodes([[sys.executable, TRAIN, *arguments("out=nodes", *NODES)]] * 2, nodes)
+    check_two_nodes([[sys.executable, TRAIN, *fast("out=nodes", *NODES)]] * 2, nodes)
 
 
 # --- processes that do not find one another ---------------------------------------------------------------------------
@@ -175,7 +170,7 @@ def test_the_launch_line_of_slurm_with_two_nodes_of_one_process():
 
 def alone(limit_s: float, *argv: str, **variables: str):
     """A process of a run whose others never come."""
-    command = [sys.executable, IMPATIENT, str(limit_s), *arguments("out=o", *argv)]
+    command = [sys.executable, IMPATIENT, str(limit_s), *fast("out=o", *argv)]
     return group(*command, env=os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())} | variables)
 
 
@@ -234,7 +229,7 @@ run_command(train.main)
 @pytest.mark.parametrize("rank", [0, 1])
 def test_an_error_of_one_process_keeps_its_own_words(rank):
     Path("broken.py").write_text(BROKEN)
-    child = group(sys.executable, "broken.py", *arguments("out=o", *DDP), env=os.environ | {"BROKEN": str(rank)})
+    child = group(sys.executable, "broken.py", *fast("out=o", *DDP), env=os.environ | {"BROKEN": str(rank)})
     (printed,) = outputs_of([child])
     assert child.process.returncode not in (0, None)
     assert f"process {rank} failed in step 2 (RuntimeError: inconsistent tensor size" in printed
